@@ -117,20 +117,19 @@ int LlamaDraft::open(GenerationId id, const std::shared_ptr<const Request>& requ
   const Session& session = sessions_.open(
       id,
       Session{request, {seqs.begin(), seqs.end()}, std::move(distribution), HashedTokens(wanted)});
-  const std::vector<SeqId> kept = keep_texts(session, goes_on);
+  const PromptCache::Text* copy = find_copy(session);
+  const std::vector<SeqId> kept = keep_texts(session, copy, goes_on);
   const auto make_way = [&] {
-    for (const SeqId old : kept_texts_.open(id, seqs, room_of(*request, n_ctx_))) {
-      context_.truncate({old, context_.length(old), 0});
-    }
+    for (const SeqId old : kept_texts_.open(id, seqs, room_of(*request, n_ctx_))) empty(old);
   };
-  if (const PromptCache::Text* copy = find_copy(session)) {
+  if (copy != nullptr) {
     make_way();
     bring_back(session, *copy, kept);
   }
   const int n_own = keep_prefixes(seqs, session.wanted);
   const int n_shared = share_prefix(session, n_own);
   for (const SeqId old : kept) {
-    if (std::ranges::find(seqs, old) == seqs.end()) leave(old);
+    if (!session.has(old)) empty(old);
   }
   for (SeqId seq = 0; cache_ && seq < context_.n_seq(); ++seq) {
     if (context_.length(seq) == 0) kept_texts_.emptied(seq);
@@ -167,7 +166,7 @@ void LlamaDraft::close(GenerationId id, bool forget) {
   if (session == nullptr) return;
   Pos longest = 0;
   for (const SeqId seq : session->seqs) {
-    if (forget) context_.truncate({seq, context_.length(seq), 0});
+    if (forget) empty(seq);
     longest = std::max(longest, context_.length(seq));
   }
   kept_texts_.close(id, longest);

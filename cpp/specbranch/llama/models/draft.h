@@ -1,6 +1,7 @@
 /// The draft on llama.cpp.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <span>
@@ -76,6 +77,8 @@ class LlamaDraft final : public DraftModel {
     std::vector<SeqId> seqs;
     TokenDistribution distribution;
     HashedTokens wanted;  ///< the prompt without its last token.
+
+    bool has(SeqId seq) const { return std::ranges::find(seqs, seq) != seqs.end(); }
   };
 
   void check_inputs(std::span<const SequenceInput> inputs, std::span<const RankOptions> ranks);
@@ -86,8 +89,9 @@ class LlamaDraft final : public DraftModel {
   int keep_prefixes(std::span<const SeqId> seqs, const HashedTokens& wanted);
   int keep_states(std::span<const SeqId> seqs, const HashedTokens& wanted,
                   std::span<const Pos> common);
-  std::vector<SeqId> keep_texts(const Session& session, bool goes_on);
-  void leave(SeqId seq);
+  std::vector<SeqId> keep_texts(const Session& session, const PromptCache::Text* needed,
+                                bool goes_on);
+  void empty(SeqId seq);
   Pos n_offered(const Session& session) const;
   Pos n_offered(const Session& session, const PromptCache::Text& text) const;
   const PromptCache::Text* find_copy(const Session& session) const;

@@ -24,7 +24,7 @@ SeqId LlamaDraft::holder(const Session& session, Pos least) const {
   SeqId found = kNoSeq;
   if (checkpoints_) return found;  // a part of a state cannot be copied (see keep_states)
   for (SeqId other = 0; other < context_.n_seq(); ++other) {
-    if (std::ranges::find(session.seqs, other) != session.seqs.end()) continue;
+    if (session.has(other)) continue;
     const auto length = static_cast<Pos>(context_.held(other).common(session.wanted));
     if (length < least) continue;
     least = length + 1;
@@ -91,7 +91,7 @@ int LlamaDraft::keep_states(std::span<const SeqId> seqs, const HashedTokens& wan
   } else if (whole != kNoSeq) {
     copy_to_first(whole);
   } else {
-    context_.truncate({first, context_.length(first), 0});
+    empty(first);
   }
   for (std::size_t i = 1; i < seqs.size(); ++i) {
     const Pos length = context_.length(seqs[i]);
@@ -101,21 +101,19 @@ int LlamaDraft::keep_states(std::span<const SeqId> seqs, const HashedTokens& wan
 }
 
 /// Copies what the session will take from its sequences, and what closed sessions have left in
-/// theirs. Returns the sequences that need not hold it any more. `goes_on`: the session was open,
-/// and reads another part of its text from now on.
-std::vector<SeqId> LlamaDraft::keep_texts(const Session& session, bool goes_on) {
+/// theirs. Returns the sequences that need not hold it any more. `needed`: comes back (may be
+/// null). `goes_on`: the session was open, and reads another part of its text from now on.
+std::vector<SeqId> LlamaDraft::keep_texts(const Session& session, const PromptCache::Text* needed,
+                                          bool goes_on) {
   std::vector<SeqId> kept;
   if (!cache_) return kept;
-  cache_->begin(find_copy(session));
-  const auto is_of = [](const Session& one, SeqId seq) {
-    return std::ranges::find(one.seqs, seq) != one.seqs.end();
-  };
+  cache_->begin(needed);
   std::vector<SeqId> seqs;
   for (SeqId seq = 0; seq < context_.n_seq(); ++seq) {
-    const bool own = is_of(session, seq);
+    const bool own = session.has(seq);
     const auto n_left = static_cast<Pos>(context_.held(seq).common(session.wanted));
     if (!PromptCache::is_worth(context_.length(seq), n_left)) continue;
-    const auto runs = [&](const Session& one) { return is_of(one, seq); };
+    const auto runs = [seq](const Session& one) { return one.has(seq); };
     if (own ? !goes_on : !sessions_.any_of(runs)) seqs.push_back(seq);
   }
   // The branches of a text differ at its end only: one copy serves all.
@@ -125,10 +123,10 @@ std::vector<SeqId> LlamaDraft::keep_texts(const Session& session, bool goes_on) 
   bool makes_wait = false;
   for (const SeqId seq : seqs) {
     const Pos length = context_.length(seq);
-    const bool own = is_of(session, seq);
+    const bool own = session.has(seq);
     const bool is_branch = std::ranges::any_of(kept, [&](SeqId other) {
       const auto n_common = static_cast<Pos>(context_.held(other).common(context_.held(seq)));
-      return n_common + PromptCache::kLeastTokens > length;
+      return PromptCache::covers(n_common, length);
     });
     if (!is_branch && !own && makes_wait) continue;
     if (!is_branch && !cache_->keep(seq, {}, length)) continue;
@@ -138,11 +136,7 @@ std::vector<SeqId> LlamaDraft::keep_texts(const Session& session, bool goes_on) 
   return kept;
 }
 
-/// Empties a sequence that a closed session has left.
-void LlamaDraft::leave(SeqId seq) {
-  context_.truncate({seq, context_.length(seq), 0});
-  kept_texts_.emptied(seq);
-}
+void LlamaDraft::empty(SeqId seq) { context_.truncate({seq, context_.length(seq), 0}); }
 
 /// What the sequences offer to a session, in tokens of its prompt.
 Pos LlamaDraft::n_offered(const Session& session) const {
@@ -153,7 +147,7 @@ Pos LlamaDraft::n_offered(const Session& session) const {
       most = std::max(most, n_common);
       continue;
     }
-    const bool own = std::ranges::find(session.seqs, seq) != session.seqs.end();
+    const bool own = session.has(seq);
     if (own && n_common == context_.length(seq)) most = std::max(most, n_common);
     if (own || context_.can_restore_copies()) {
       most = std::max(most, checkpoints_->longest(session.wanted.tokens(), n_common, {}));
@@ -170,16 +164,9 @@ Pos LlamaDraft::n_offered(const Session& session, const PromptCache::Text& text)
 
 /// The copied text that offers more to a session than all sequences do; null: none does.
 const PromptCache::Text* LlamaDraft::find_copy(const Session& session) const {
-  const PromptCache::Text* found = nullptr;
-  if (!cache_) return found;
-  Pos most = n_offered(session) + PromptCache::kLeastTokens - 1;
-  for (const PromptCache::Text& text : cache_->texts()) {
-    const Pos n = n_offered(session, text);
-    if (n <= most) continue;
-    most = n;
-    found = &text;
-  }
-  return found;
+  if (!cache_) return nullptr;
+  return cache_->best(n_offered(session),
+                      [&](const PromptCache::Text& text) { return n_offered(session, text); });
 }
 
 /// The session's first sequence gets `copy`. `kept`: sequences that need not hold their texts any
@@ -187,10 +174,10 @@ const PromptCache::Text* LlamaDraft::find_copy(const Session& session) const {
 void LlamaDraft::bring_back(const Session& session, const PromptCache::Text& copy,
                             std::span<const SeqId> kept) {
   for (const SeqId seq : kept) {
-    if (std::ranges::find(session.seqs, seq) == session.seqs.end()) leave(seq);
+    if (!session.has(seq)) empty(seq);
   }
   // Cells that its other sequences have in common with the text would be there twice.
-  for (const SeqId seq : session.seqs) context_.truncate({seq, context_.length(seq), 0});
+  for (const SeqId seq : session.seqs) empty(seq);
   cache_->restore(session.seqs.front(), copy);
 }
 

@@ -81,7 +81,7 @@ bool PromptCache::holds(const Text& text, const HashedTokens& tokens, Pos n_usab
            n_usable <= text.n_usable && states.size() <= text.states.size();
   }
   if (only_whole_ && n_common < text.copy.tokens.size()) return false;
-  return std::min(static_cast<Pos>(n_common), text.n_usable) + kLeastTokens > n_usable;
+  return covers(std::min(static_cast<Pos>(n_common), text.n_usable), n_usable);
 }
 
 void PromptCache::erase(Place place) {
@@ -148,7 +148,7 @@ void PromptCache::drop_begins_of(const Text& text) {
     const Place one = place++;
     if (&*one == &text || &*one == needed_ || one->adapters != text.adapters) continue;
     const auto n_common = static_cast<Pos>(one->copy.tokens.common(text.copy.tokens));
-    if (std::min(n_common, text.n_usable) + kLeastTokens <= one->n_usable) continue;
+    if (!covers(std::min(n_common, text.n_usable), one->n_usable)) continue;
     const auto has_all = [&text](const auto& states) {
       return std::ranges::all_of(states, [&text](const auto& state) {
         return std::ranges::any_of(text.states, [&state](const auto& other) {

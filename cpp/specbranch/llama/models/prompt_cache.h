@@ -47,6 +47,9 @@ class PromptCache {
 
   bool only_whole() const noexcept { return only_whole_; }
 
+  /// Of `n` tokens the first `n_common` are all, but for a few.
+  static bool covers(Pos n_common, Pos n) { return n_common + kLeastTokens > n; }
+
   /// Of a text of `n_usable` tokens the first `n_left` are not lost: a copy is worth it.
   static bool is_worth(Pos n_usable, Pos n_left);
 
@@ -61,6 +64,21 @@ class PromptCache {
 
   /// The most recently used one first.
   const std::list<Text>& texts() const noexcept { return texts_; }
+
+  /// The text that offers most, if that is enough more than `n_elsewhere`; null: none does.
+  /// `offered`: what a text offers, in tokens of a prompt.
+  template <class Offered>
+  const Text* best(Pos n_elsewhere, Offered offered) const {
+    const Text* found = nullptr;
+    Pos most = n_elsewhere + kLeastTokens - 1;
+    for (const Text& text : texts_) {
+      const Pos n = offered(text);
+      if (n <= most) continue;
+      most = n;
+      found = &text;
+    }
+    return found;
+  }
 
   /// Tokens of `text` with which a prompt can begin, of which it has `n_common` in common with the
   /// text, and could use `n_reusable` if cells could be cut anywhere.

@@ -119,9 +119,7 @@ LlamaTarget::LlamaTarget(const std::shared_ptr<const Weights>& weights, const Mo
   if (rollback_ != Rollback::kAnywhere && options.prefix_reuse != PrefixReuse::kOff) {
     checkpoints_.emplace(context_, chunk_, options.n_seq);
   }
-  if (options.prefix_reuse != PrefixReuse::kOff) {
-    cache_texts(model);
-  }
+  if (options.prefix_reuse != PrefixReuse::kOff) cache_texts(model);
 }
 
 /// Of a layer with a sliding window a copy has the last window, at the begin of the layer's cells.
@@ -190,13 +188,14 @@ int LlamaTarget::open(GenerationId id, const std::shared_ptr<const Request>& req
   const TargetSession& session = sessions_.open(
       id,
       TargetSession(context_.weights().vocabulary(), dry_, request, seq, adapters_of(*request)));
-  const std::vector<SeqId> kept = keep_texts(session);
+  const PromptCache::Text* copy = find_copy(session);
+  const std::vector<SeqId> kept = keep_texts(session, copy);
   forget_other_adapters(session.adapters(), seq);
   if (session.scores_prompt()) empty(seq);  // the logits of cells that are there are gone
   const auto make_way = [&] {
     for (const SeqId old : kept_texts_.open(id, seqs, room_of(*request, n_ctx_))) empty(old);
   };
-  if (const PromptCache::Text* copy = find_copy(session)) {
+  if (copy != nullptr) {
     make_way();
     bring_back(session, *copy, kept);
   }

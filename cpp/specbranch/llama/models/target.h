@@ -85,13 +85,13 @@ class LlamaTarget final : public TargetModel {
   void empty(SeqId seq);
   int keep_prefix(const TargetSession& session);
   int reusable(std::span<const Token> prefill, SeqId seq) const;
-  int reusable(std::span<const Token> prefill, std::span<const Token> held, Pos from_prefill) const;
+  int reusable(std::span<const Token> prefill, Pos n_common, Pos from_prefill) const;
   Pos n_usable(SeqId seq) const;
   SeqId most_like(const TargetSession& session) const;
   SeqId holder(const TargetSession& session, Pos least) const;
   void take_over(SeqId from, SeqId seq, Pos length);
   void cache_texts(const ModelOptions& model);
-  std::vector<SeqId> keep_texts(const TargetSession& session);
+  std::vector<SeqId> keep_texts(const TargetSession& session, const PromptCache::Text* needed);
   void leave(SeqId seq);
   Pos n_offered(const TargetSession& session) const;
   Pos n_offered(const TargetSession& session, const PromptCache::Text& text) const;

@@ -73,7 +73,9 @@ SeqId LlamaTarget::most_like(const TargetSession& session) const {
     const std::size_t n_common = common_prefix(context_.content(seq), session.prefill());
     return std::min(n_usable(seq), static_cast<Pos>(n_common));
   };
-  Pos most = n_same(found);
+  // Its own cells may be of other adapters, before they go.
+  const bool alike = held_adapters_[static_cast<std::size_t>(found)] == session.adapters();
+  Pos most = alike ? n_same(found) : 0;
   for (SeqId other = 0; other < options_.n_seq; ++other) {
     if (other == session.seq()) continue;
     if (held_adapters_[static_cast<std::size_t>(other)] != session.adapters()) continue;
@@ -86,14 +88,14 @@ SeqId LlamaTarget::most_like(const TargetSession& session) const {
 }
 
 int LlamaTarget::reusable(std::span<const Token> prefill, SeqId seq) const {
-  return reusable(prefill, context_.content(seq), prefilled_[static_cast<std::size_t>(seq)]);
+  const auto n_common = static_cast<Pos>(common_prefix(context_.content(seq), prefill));
+  return reusable(prefill, n_common, prefilled_[static_cast<std::size_t>(seq)]);
 }
 
-/// Of the cells of `held`, the first `from_prefill` of which came from a prefill.
-int LlamaTarget::reusable(std::span<const Token> prefill, std::span<const Token> held,
-                          Pos from_prefill) const {
+/// Of cells that have `n_common` tokens in common with `prefill`, the first `from_prefill` of which
+/// came from a prefill.
+int LlamaTarget::reusable(std::span<const Token> prefill, Pos n_common, Pos from_prefill) const {
   if (options_.prefix_reuse == PrefixReuse::kOff) return 0;
-  const auto n_common = static_cast<Pos>(common_prefix(held, prefill));
   if (options_.prefix_reuse == PrefixReuse::kFast) return n_common;
   // A fresh prefill computes whole chunks up to its own last one, which is shorter. Cells that came
   // from generation were computed in other batches.
@@ -132,11 +134,13 @@ void LlamaTarget::take_over(SeqId from, SeqId seq, Pos length) {
 }
 
 /// Copies what the session will take from its sequence, and what closed sessions have left in
-/// theirs. Returns the sequences that need not hold it any more.
-std::vector<SeqId> LlamaTarget::keep_texts(const TargetSession& session) {
+/// theirs. Returns the sequences that need not hold it any more. `needed`: comes back (may be
+/// null).
+std::vector<SeqId> LlamaTarget::keep_texts(const TargetSession& session,
+                                           const PromptCache::Text* needed) {
   std::vector<SeqId> kept;
   if (!cache_) return kept;
-  cache_->begin(find_copy(session));
+  cache_->begin(needed);
   const bool others_run =
       sessions_.any_of([&session](const TargetSession& one) { return one.seq() != session.seq(); });
   bool makes_wait = false;
@@ -187,23 +191,15 @@ Pos LlamaTarget::n_offered(const TargetSession& session) const {
 Pos LlamaTarget::n_offered(const TargetSession& session, const PromptCache::Text& text) const {
   if (text.adapters != session.adapters()) return 0;
   const std::span<const Token> prefill = session.prefill();
-  const std::span<const Token> held = text.copy.tokens.tokens();
-  return cache_->n_offered(text, static_cast<Pos>(common_prefix(held, prefill)),
-                           reusable(prefill, held, text.n_usable));
+  const auto n_common = static_cast<Pos>(common_prefix(text.copy.tokens.tokens(), prefill));
+  return cache_->n_offered(text, n_common, reusable(prefill, n_common, text.n_usable));
 }
 
 /// The copied text that offers more to a session than all sequences do; null: none does.
 const PromptCache::Text* LlamaTarget::find_copy(const TargetSession& session) const {
-  const PromptCache::Text* found = nullptr;
-  if (!cache_ || session.scores_prompt()) return found;
-  Pos most = n_offered(session) + PromptCache::kLeastTokens - 1;
-  for (const PromptCache::Text& text : cache_->texts()) {
-    const Pos n = n_offered(session, text);
-    if (n <= most) continue;
-    most = n;
-    found = &text;
-  }
-  return found;
+  if (!cache_ || session.scores_prompt()) return nullptr;
+  return cache_->best(n_offered(session),
+                      [&](const PromptCache::Text& text) { return n_offered(session, text); });
 }
 
 /// The session's sequence gets `copy`. `kept`: sequences that need not hold their texts any more.
