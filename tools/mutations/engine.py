@@ -195,6 +195,13 @@ MUTATIONS = (
         "return n;",
     ),
     Mutation(
+        "scheduler-admits-beside-damage",
+        "texts join a memory that may hold what is no number",
+        "engine/batch_scheduler.cpp",
+        "if (full() || (drains_ && !running_.empty())) return false;",
+        "if (full()) return false;",
+    ),
+    Mutation(
         "sequence-pool-greedy",
         "a few equal tokens cost a conversation its cells",
         "engine/sequence_pool.h",

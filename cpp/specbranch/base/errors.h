@@ -43,6 +43,14 @@ class DecodeError : public Error {
   using Error::Error;
 };
 
+/// A model's scores are not finite numbers. The cells that gave them are lost, and may have spoilt
+/// those of other texts in the same context: a masked cell counts 0 times, and 0 times infinity is
+/// not a number.
+class NonFiniteScores : public DecodeError {
+ public:
+  using DecodeError::DecodeError;
+};
+
 /// The model is in an unknown state. If it is the target, every later call of the engine raises
 /// this same error; the engine never uses such a draft again.
 class FatalError : public DecodeError {
@@ -50,17 +58,20 @@ class FatalError : public DecodeError {
   using DecodeError::DecodeError;
 };
 
-/// `error` holds a FatalError.
-inline bool is_fatal(const std::exception_ptr& error) {
+/// `error` holds a `Kind`.
+template <class Kind>
+bool is_error(const std::exception_ptr& error) {
   if (!error) return false;
   try {
     std::rethrow_exception(error);
-  } catch (const FatalError&) {
+  } catch (const Kind&) {
     return true;
   } catch (...) {
     return false;
   }
 }
+
+inline bool is_fatal(const std::exception_ptr& error) { return is_error<FatalError>(error); }
 
 /// The message of `error`; empty: no error.
 inline std::string error_text(const std::exception_ptr& error) {

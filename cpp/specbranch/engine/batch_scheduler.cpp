@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "specbranch/base/errors.h"
 #include "specbranch/model/kept_texts.h"
 #include "specbranch/planner/padding.h"
 
@@ -43,7 +44,7 @@ BatchScheduler::BatchScheduler(ModelPair* models, const ModelLimits* limits, Pai
 }
 
 bool BatchScheduler::admits(const Request& next) const {
-  if (full()) return false;
+  if (full() || (drains_ && !running_.empty())) return false;
   std::vector<const Request*> running;
   running.reserve(running_.size());
   for (const Running& one : running_) running.push_back(&one.text->request());
@@ -79,6 +80,7 @@ void BatchScheduler::leave(const RunningText& text, std::optional<std::vector<To
   } else {
     target_seqs_.give_back_unused(text.target_seq());
   }
+  if (running_.empty()) drains_ = false;
   tell_number();
 }
 
@@ -156,7 +158,21 @@ std::vector<Event> BatchScheduler::answer(Event event) {
   if (running_.size() > 1) event.overlap = step.overlap;
   std::vector<Event> events = queue(role).answer(std::move(event));
   composer_.learn(events);
+  note_damage(events);
   return events;
+}
+
+void BatchScheduler::note_damage(const std::vector<Event>& events) {
+  const auto is_damage = is_error<NonFiniteScores>;
+  for (const Event& event : events) {
+    if (const auto* failed = std::get_if<FailDone>(&event.body)) {
+      drains_ = drains_ || is_damage(failed->error);
+    } else if (const auto* done = std::get_if<VerifyDone>(&event.body)) {
+      for (const SegmentResult& result : done->results) {
+        drains_ = drains_ || is_damage(result.error) || is_damage(result.verification.error);
+      }
+    }
+  }
 }
 
 std::optional<Event> BatchScheduler::next_dropped() {

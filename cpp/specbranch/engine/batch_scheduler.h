@@ -46,7 +46,8 @@ class BatchScheduler {
   bool full() const { return running_.size() >= n_parallel_ || target_seqs_.empty(); }
 
   /// There is a place for `next`, and the cells of both models suffice for it until its end, beside
-  /// all texts that run.
+  /// all texts that run. After scores that were not finite there is none beside others: a model
+  /// cleans its memory when a text comes alone.
   bool admits(const Request& next) const;
 
   /// Before: `admits`.
@@ -108,6 +109,7 @@ class BatchScheduler {
   void send_next(ModelRole role);
   int padding(int n_tokens) const;
   void tell_number();
+  void note_damage(const std::vector<Event>& events);
 
   ModelPair* models_;
   const ModelLimits* limits_;
@@ -121,6 +123,7 @@ class BatchScheduler {
   StepTimer timer_;  ///< of what the models do for all texts together.
   std::deque<Event> dropped_;
   std::exception_ptr draft_error_;  ///< set: the draft is lost.
+  bool drains_ = false;             ///< no text joins those that run.
 };
 
 }  // namespace specbranch

@@ -39,6 +39,9 @@ class KeptTexts {
   /// What a closed session has left in `seq` is gone.
   void emptied(SeqId seq);
 
+  /// What all closed sessions have left is gone.
+  void emptied() { closed_.clear(); }
+
  private:
   struct Text {
     GenerationId id = 0;

@@ -43,6 +43,8 @@ class Sessions {
     return std::ranges::any_of(sessions_, [&holds](const auto& one) { return holds(one.second); });
   }
 
+  bool empty() const { return sessions_.empty(); }
+
   void close(GenerationId id) { sessions_.erase(id); }
 
  private:

@@ -42,7 +42,7 @@ ScoreRow::ScoreRow(std::span<const float> scores) : scores_(scores), top_(kNoSco
   for (std::size_t i = 0; i < n_blocks; ++i) maxima_.push_back(maximum_of(block(i), nan));
   if (nan) {
     const auto it = std::ranges::find_if(scores, [](float score) { return std::isnan(score); });
-    throw DecodeError("[ScoreRow] the score of token " + std::to_string(it - scores.begin()) +
+    throw NonFiniteScores("[ScoreRow] the score of token " + std::to_string(it - scores.begin()) +
                       " is not a number; the model's weights or its input are damaged");
   }
   if (!maxima_.empty()) top_ = *std::ranges::max_element(maxima_);

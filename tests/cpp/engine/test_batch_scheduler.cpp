@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "specbranch/base/errors.h"
 #include "specbranch/base/processor_channel.h"
 #include "specbranch/engine/batch_scheduler.h"
 #include "support/support.h"
@@ -299,4 +300,42 @@ TEST_CASE("each text of several is told how long the other model was at work, to
   bench.scheduler.send_waiting();
   bench.answer_target(100, 200);
   CHECK_FALSE(bench.events.front().overlap.has_value());
+}
+
+TEST_CASE("after scores that are no numbers, texts run to their end before another one begins") {
+  const auto damage = std::make_exception_ptr(NonFiniteScores("not a number"));
+  Request next;
+  next.prompt = {1, 2};
+  for (const int place : {0, 1, 2}) {
+    CAPTURE(place);
+    Bench bench;
+    ScriptedText& first = bench.add();
+    ScriptedText& second = bench.add();
+    CHECK(bench.scheduler.admits(next));
+    Event event;
+    if (place < 2) {
+      bench.verify(first, 1);
+      bench.scheduler.send_waiting();
+      VerifyDone done;
+      done.results.push_back({first.id(), {}, nullptr, 0});
+      if (place == 0) done.results.front().error = damage;
+      if (place == 1) done.results.front().verification.error = damage;
+      event = Event{ModelRole::kTarget, first.id(), std::move(done), 0, 10};
+    } else {
+      Commands commands;
+      commands.draft = first.draft();
+      bench.scheduler.dispatch(first, std::move(commands));
+      bench.scheduler.send_waiting();
+      event = Event{ModelRole::kDraft, first.id(), FailDone{damage}, 0, 10};
+    }
+    REQUIRE(bench.scheduler.awaits(event));
+    CHECK(bench.scheduler.answer(std::move(event)).size() == 1);
+    CHECK_FALSE(bench.scheduler.admits(next));
+    bench.scheduler.leave(first);
+    CHECK_FALSE(bench.scheduler.admits(next));
+    bench.scheduler.leave(second);
+    CHECK(bench.scheduler.admits(next));
+    bench.add();
+    CHECK(bench.scheduler.admits(next));
+  }
 }

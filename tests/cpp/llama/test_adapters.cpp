@@ -223,5 +223,65 @@ TEST_CASE("an adapter tells what it changes") {
                        doctest::Contains("the adapter does not fit the model"), ModelLoadError);
 }
 
+TEST_CASE("a text that an adapter makes infinite spoils no other") {
+  SPECBRANCH_NEEDS_MODELS();
+  const AdapterOfTest adapter(1);
+  ModelOptions options = small_options(target_path());
+  options.adapters = {{adapter.path(), 0.0F}};
+  options.cache_ram = 100;
+  const auto weights = Weights::load(options);
+  const auto huge = request_with(code_prompt(300), {{0, 1e38F}});
+  const std::vector<Token> prompt = code_prompt(100);
+  const auto clean = request_with(prompt, {});
+  LlamaTarget fresh(weights, options, {});
+  const std::vector<Token> expected = generate(fresh, *clean, 10);
+  const SeqId seq = 0;
+  const SeqId second = 1;
+  for (const bool is_verified : {false, true}) {
+    CAPTURE(is_verified);
+    LlamaTarget target(weights, options, {.n_seq = 2});
+    begin(target, 1, huge, std::span(&seq, 1));
+    begin(target, 2, clean, std::span(&second, 1));
+    if (is_verified) {
+      const Segment segment = path_segment(1, 0, 299, std::span(huge->prompt).last(1));
+      const SegmentResult result = target.verify(std::span(&segment, 1), 0).front();
+      CHECK(is_error<NonFiniteScores>(result.error));
+    }
+    target.close(1, /*forget=*/false);
+    CHECK(target.length(0) == 0);
+    CHECK(target.length(1) == 99);  // it runs
+    target.close(2, /*forget=*/false);
+    CHECK(target.length(1) == 99);
+    // What closed sessions have left goes with the numbers beside it.
+    CHECK(begin(target, 3, clean, std::span(&seq, 1)) == 0);
+    CHECK(target.length(1) == 0);
+    CHECK(target.cache()->texts().empty());
+    target.close(3, /*forget=*/false);
+    CHECK(generate(target, *clean, 10) == expected);
+  }
+}
+
+TEST_CASE("a prompt that was left half way is kept, whatever its adapters") {
+  SPECBRANCH_NEEDS_MODELS();
+  const AdapterOfTest adapter(1);
+  ModelOptions options = small_options(target_path());
+  options.adapters = {{adapter.path(), 0.0F}};
+  const auto weights = Weights::load(options);
+  const std::vector<Token> prompt = code_prompt(300);
+  const auto request = request_with(prompt, {{0, 1.0F}});
+  LlamaTarget fresh(weights, options, {});
+  const std::vector<Token> expected = generate(fresh, *request, 10);
+  LlamaTarget target(weights, options, {});
+  const SeqId seq = 0;
+  target.open(1, request, std::span(&seq, 1));
+  const int chunk = target.capabilities().prefill_chunk;
+  target.prefill(1, 0, chunk);
+  target.close(1, /*forget=*/false);
+  CHECK(target.length(0) == chunk);
+  CHECK(target.open(2, request, std::span(&seq, 1)) == chunk);
+  target.close(2, /*forget=*/false);
+  CHECK(generate(target, *request, 10) == expected);
+}
+
 }  // namespace
 }  // namespace specbranch::llama

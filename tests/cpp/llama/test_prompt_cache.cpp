@@ -195,6 +195,38 @@ TEST_CASE(
   CHECK(largest_difference(of_part, logits_of(fresh, 2, 0, part)) < kRounding);
 }
 
+TEST_CASE("a text that ends with rejected tokens comes back without them") {
+  SPECBRANCH_NEEDS_MODELS();
+  for (const auto& [weights, options] : all_kinds_and_windows()) {
+    CAPTURE(weights->file().architecture);
+    CAPTURE(options.swa_full);
+    const TargetOptions fast{.prefix_reuse = PrefixReuse::kFast, .prefill_chunk = kChunk};
+    LlamaTarget target(weights, with_cache(options), fast);
+    auto text = prompt_of(0, 200);
+    const std::vector<Token> truth = generate(target, request_of(text), 2);
+    target.close(kSingleSession, /*forget=*/true);
+    REQUIRE(truth.size() == 2);
+    const Token wrong = truth[1] == 7 ? 8 : 7;
+    open(target, 1, 0, text);
+    const std::vector<Token> path{text.back(), truth[0], wrong, 9};
+    const Segment segment = path_segment(1, 0, 199, path);
+    CHECK(target.verify(std::span(&segment, 1), 0).front().verification.choices.size() == 2);
+    CHECK(target.length(0) == 203);
+    const bool cuts = target.context().can_truncate(0, 201);
+    target.close(1, /*forget=*/false);
+    CHECK(target.length(0) == (cuts ? 201 : 203));
+    open(target, 2, 0, prompt_of(1, 100));
+    target.close(2, /*forget=*/false);
+    text.insert(text.end(), truth.begin(), truth.end());
+    text.insert(text.end(), 20, 9);
+    CHECK(open(target, 3, 0, text) == (cuts ? 201 : 192));
+    LlamaTarget fresh(weights, with_cache(options, 0), fast);
+    open(fresh, 1, 0, text);
+    CHECK(largest_difference(logits_of(target, 3, 0, text), logits_of(fresh, 1, 0, text)) <
+          kRounding);
+  }
+}
+
 TEST_CASE("texts that have ended leave the cells to those that run") {
   SPECBRANCH_NEEDS_MODELS();
   const auto options = small_options(target_path());

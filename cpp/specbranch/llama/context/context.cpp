@@ -422,9 +422,9 @@ void LlamaContext::check_rollback(const Truncate& op) const {
                          " tokens of its last batch, once" + begin);
 }
 
-void LlamaContext::clear() {
+void LlamaContext::clear(bool data) {
   ++n_memory_calls_;
-  llama_memory_clear(llama_get_memory(context_.get()), /*data=*/false);
+  llama_memory_clear(llama_get_memory(context_.get()), data);
   for (auto& tokens : contents_) tokens.clear();
   std::ranges::fill(last_begin_, 0);
   std::ranges::fill(least_prefix_, 0);

@@ -149,8 +149,8 @@ class LlamaContext {
   /// A prefix of `seq` that others get must be so long: its beginning lacks cells.
   Pos least_prefix(SeqId seq) const { return least_prefix_[static_cast<std::size_t>(seq)]; }
 
-  /// Empties every sequence.
-  void clear();
+  /// Empties every sequence. `data`: overwrites its cells and states, too.
+  void clear(bool data = false);
 
   /// Tokens of the last `decode` that can be taken back: of a recurrent or hybrid model as many as
   /// its architecture allows, of any other all that there are.

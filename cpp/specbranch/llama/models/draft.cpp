@@ -113,6 +113,7 @@ int LlamaDraft::open(GenerationId id, const std::shared_ptr<const Request>& requ
   if (seqs.empty()) throw PreconditionError("[LlamaDraft::open] there is no sequence");
   const auto wanted = std::span<const Token>(prompt).first(prompt.size() - 1);
   TokenDistribution distribution(request->sampling, &dry_, early_ends(vocabulary, *request));
+  if (spoilt_ && sessions_.empty()) heal();
   const bool goes_on = sessions_.find(id) != nullptr;
   const Session& session = sessions_.open(
       id,
@@ -164,6 +165,7 @@ void LlamaDraft::prefill(GenerationId id, Pos begin, Pos end) {
 void LlamaDraft::close(GenerationId id, bool forget) {
   const Session* session = sessions_.find(id);
   if (session == nullptr) return;
+  if (session->spoilt) forget = spoilt_ = true;
   Pos longest = 0;
   for (const SeqId seq : session->seqs) {
     if (forget) empty(seq);
@@ -234,10 +236,24 @@ std::vector<std::vector<Candidate>> LlamaDraft::draft(std::span<const SequenceIn
     take_back(inputs);
     throw;
   } catch (const DecodeError&) {
+    if (is_error<NonFiniteScores>(std::current_exception())) {
+      for (const SequenceInput& input : inputs) {
+        sessions_.at(input.generation_id, "LlamaDraft::draft").spoilt = true;
+      }
+    }
     take_back(inputs);
     throw;
   }
   return result;
+}
+
+/// As LlamaTarget's.
+void LlamaDraft::heal() {
+  context_.clear(/*data=*/true);
+  if (checkpoints_) checkpoints_->clear();
+  if (cache_) cache_->clear();
+  kept_texts_.emptied();
+  spoilt_ = false;
 }
 
 void LlamaDraft::take_back(std::span<const SequenceInput> inputs) {

@@ -77,6 +77,7 @@ class LlamaDraft final : public DraftModel {
     std::vector<SeqId> seqs;
     TokenDistribution distribution;
     HashedTokens wanted;  ///< the prompt without its last token.
+    bool spoilt = false;  ///< its cells gave scores that are not finite.
 
     bool has(SeqId seq) const { return std::ranges::find(seqs, seq) != seqs.end(); }
   };
@@ -98,6 +99,7 @@ class LlamaDraft final : public DraftModel {
   void bring_back(const Session& session, const PromptCache::Text& copy,
                   std::span<const SeqId> kept);
   void take_back(std::span<const SequenceInput> inputs);
+  void heal();
 
   Pos n_ctx_;
   int n_common_;
@@ -108,6 +110,7 @@ class LlamaDraft final : public DraftModel {
   LlamaContext context_;
   std::optional<PromptCheckpoints> checkpoints_;  ///< where sequences cannot be cut.
   std::optional<PromptCache> cache_;              ///< none: texts are not copied.
+  bool spoilt_ = false;  ///< free cells may hold what is no number; see `heal`.
   DryFactory dry_;
   Sessions<Session> sessions_;
   std::vector<BatchToken> batch_;

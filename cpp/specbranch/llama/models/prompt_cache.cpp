@@ -84,6 +84,12 @@ bool PromptCache::holds(const Text& text, const HashedTokens& tokens, Pos n_usab
   return covers(std::min(static_cast<Pos>(n_common), text.n_usable), n_usable);
 }
 
+void PromptCache::clear() {
+  texts_.clear();
+  n_bytes_ = 0;
+  needed_ = nullptr;
+}
+
 void PromptCache::erase(Place place) {
   n_bytes_ -= place->n_bytes();
   texts_.erase(place);

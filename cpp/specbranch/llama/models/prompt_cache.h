@@ -62,6 +62,8 @@ class PromptCache {
   /// memory for it.
   bool keep(SeqId seq, const AdapterSet& adapters, Pos n_usable);
 
+  void clear();
+
   /// The most recently used one first.
   const std::list<Text>& texts() const noexcept { return texts_; }
 

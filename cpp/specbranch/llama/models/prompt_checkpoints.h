@@ -54,6 +54,8 @@ class PromptCheckpoints {
   /// Keeps a state that was kept elsewhere meanwhile.
   void put(const Checkpoint& checkpoint);
 
+  void clear() { checkpoints_.clear(); }
+
   /// Makes `seq` hold the `length` tokens that `begin` has returned.
   void restore(SeqId seq, Pos length);
 

@@ -185,6 +185,7 @@ int LlamaTarget::open(GenerationId id, const std::shared_ptr<const Request>& req
   if (request->n_feature_layers > 0 && !embedding_) embedding_.emplace(context_.weights().file());
   install_log_sink();
   branches_.clear();
+  if (spoilt_ && sessions_.empty()) heal();
   const TargetSession& session = sessions_.open(
       id,
       TargetSession(context_.weights().vocabulary(), dry_, request, seq, adapters_of(*request)));
@@ -226,6 +227,7 @@ void LlamaTarget::prefill(GenerationId id, Pos begin, Pos end) {
                             std::to_string(begin) + " to " + std::to_string(end));
   }
   if (abort_requested()) throw Aborted("[LlamaTarget::prefill] aborted on request");
+  session.reads();
   // Another session has read these tokens meanwhile.
   if (const SeqId other = holder(session, end);
       other != kNoSeq && end >= context_.least_prefix(other)) {
@@ -278,6 +280,7 @@ void LlamaTarget::decode_scored(TargetSession& session, Pos begin) {
       context_.decode(batch_);
     }
   } catch (...) {
+    if (is_error<NonFiniteScores>(std::current_exception())) session.set_spoilt();
     // What the shorter batches have left must not stay.
     if (context_.length(seq) > begin) truncate({seq, context_.length(seq), cuts ? begin : 0});
     throw;
@@ -302,13 +305,28 @@ void LlamaTarget::close(GenerationId id, bool forget) {
   if (session == nullptr) return;
   branches_.clear();
   const SeqId seq = session->seq();
-  // Without `forget`, what nothing can reuse goes.
-  const Pos kept = forget ? 0 : std::min(n_usable(seq), length(seq));
-  if (forget || rollback_ == Rollback::kAnywhere) truncate({seq, length(seq), kept});
+  if (session->spoilt() || session->may_be_spoilt()) forget = spoilt_ = true;
+  // Without `forget`, what nothing can reuse goes, and what is not of the text.
+  Pos kept = std::min(length(seq), session->n_text_cells().value_or(length(seq)));
+  if (rollback_ == Rollback::kAnywhere) kept = std::min(kept, n_usable(seq));
+  if (forget) kept = 0;
+  if (context_.can_truncate(seq, kept)) truncate({seq, length(seq), kept});
   // A copy from before the last verification is of no more use, and its cells count for nobody.
   if (rollback_ == Rollback::kCopies) empty(capabilities().spare_of(seq));
   kept_texts_.close(id, length(seq));
   sessions_.close(id);
+}
+
+/// Makes all memory of the context numbers again. Before: no session is open. What closed ones have
+/// left is lost.
+void LlamaTarget::heal() {
+  context_.clear(/*data=*/true);
+  std::ranges::fill(prefilled_, 0);
+  std::ranges::fill(held_adapters_, AdapterSet());
+  if (checkpoints_) checkpoints_->clear();
+  if (cache_) cache_->clear();
+  kept_texts_.emptied();
+  spoilt_ = false;
 }
 
 /// Returns the number of rows, padding tokens included.
@@ -399,8 +417,27 @@ SegmentResult LlamaTarget::choose(const Segment& segment, int first_row) {
     result.error = std::current_exception();
     session.fail();
   }
+  if (is_error<NonFiniteScores>(result.error) ||
+      is_error<NonFiniteScores>(result.verification.error)) {
+    session.set_spoilt();
+  }
   if (session.failed()) take_back(segment);
+  session.set_text_cells(n_text_cells(segment, result.verification.choices));
   return result;
+}
+
+/// Cells of a segment's sequence that are of its text: those of its tokens that the text had, and
+/// of the drafted ones that were chosen.
+Pos LlamaTarget::n_text_cells(const Segment& segment, std::span<const Choice> choices) const {
+  const std::span<const Token> cells = context_.content(segment.seq);
+  const auto first_wanted = std::ranges::find_if(segment.rows, &Row::wanted);
+  auto n = static_cast<std::size_t>(segment.pos) +
+           static_cast<std::size_t>(first_wanted - segment.rows.begin()) + 1;
+  for (const Choice& choice : choices) {
+    if (n >= cells.size() || cells[n] != choice.token) break;
+    ++n;
+  }
+  return static_cast<Pos>(std::min(n, cells.size()));
 }
 
 /// Drops the decoded rows of a segment, and the state of its session's sampler. A recurrent model

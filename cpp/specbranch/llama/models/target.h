@@ -104,6 +104,8 @@ class LlamaTarget final : public TargetModel {
   int check_segments(std::span<const Segment> segments, int n_pad);
   void decode_segments(std::span<const Segment> segments, int n_rows);
   SegmentResult choose(const Segment& segment, int first_row);
+  void heal();
+  Pos n_text_cells(const Segment& segment, std::span<const Choice> choices) const;
   void take_back(const Segment& segment);
 
   TargetOptions options_;
@@ -122,6 +124,7 @@ class LlamaTarget final : public TargetModel {
   std::vector<AdapterSet> held_adapters_;  ///< by sequence: what its cells were computed with.
   Pos n_ctx_total_;
   KeptTexts kept_texts_;
+  bool spoilt_ = false;  ///< free cells may hold what is no number; see `heal`.
   DryFactory dry_;
   std::optional<EmbeddingTable> embedding_;  ///< opened when features are asked for.
   std::vector<BatchToken> batch_;

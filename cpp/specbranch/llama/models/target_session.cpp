@@ -1,6 +1,7 @@
 #include "specbranch/llama/models/target_session.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <exception>
 #include <optional>
@@ -25,6 +26,14 @@ TargetSession::TargetSession(const Vocabulary& vocabulary, DryFactory& dry,
              early_ends(vocabulary, *request_)),
       stops_(request_->stop, request_->min_tokens) {
   if (takes_proposals(request_->mode, /*has_draft=*/false)) chain_.find_forced_tokens();
+}
+
+bool TargetSession::may_be_spoilt() const {
+  constexpr float kUsualScale = 16.0F;
+  return has_read_ && !n_text_cells_ &&
+         std::ranges::any_of(adapters_, [](const AdapterScale& adapter) {
+           return std::abs(adapter.scale) > kUsualScale;
+         });
 }
 
 std::span<const Token> TargetSession::prefill() const {

@@ -56,6 +56,21 @@ class TargetSession {
   void fail() { failed_ = true; }
   bool failed() const { return failed_; }
 
+  /// Cells of its sequence that are of its text; drafted tokens that were rejected follow them.
+  /// None before the first verification.
+  std::optional<Pos> n_text_cells() const { return n_text_cells_; }
+  void set_text_cells(Pos n) { n_text_cells_ = n; }
+
+  /// Its cells gave scores that are not finite.
+  bool spoilt() const { return spoilt_; }
+  void set_spoilt() { spoilt_ = true; }
+
+  /// Nobody has seen scores of the cells that it has computed, and it scales adapters as nobody
+  /// does who wants a text: any number may be infinite.
+  bool may_be_spoilt() const;
+  /// It computes cells.
+  void reads() { has_read_ = true; }
+
   /// Throws PreconditionError unless the rows are those of this text: the committed tokens from
   /// `segment.pos` on without wanted choices, the last one with, then drafted ones.
   void check(const Segment& segment) const;
@@ -89,6 +104,9 @@ class TargetSession {
   std::vector<TokenScore> scores_;  ///< of the prompt, not taken yet.
   int n_shared_ = 0;                ///< the same.
   bool failed_ = false;
+  bool spoilt_ = false;
+  bool has_read_ = false;
+  std::optional<Pos> n_text_cells_;
   // With functions of the caller only: nothing beyond the text's end may be asked of them.
   StopMatcher stops_;
   bool stopped_ = false;

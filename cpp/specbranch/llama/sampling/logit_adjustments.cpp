@@ -18,7 +18,7 @@ void require_numbers(std::span<const float> logits) {
   const auto it = std::find_if(logits.begin(), logits.end(), [](float logit) {
     return !(logit <= std::numeric_limits<float>::max());
   });
-  throw DecodeError("[LlamaModel] the score of token " + std::to_string(it - logits.begin()) +
+  throw NonFiniteScores("[LlamaModel] the score of token " + std::to_string(it - logits.begin()) +
                     " is not a finite number; the model's weights are damaged");
 }
 
