@@ -2,8 +2,9 @@
 
     python benchmarks/gpu_report.py WORK --out report.json
 
-Reads WORK/stamps (what is done, and in how many seconds), test.xml, curves/*.json and
-bench/*/summary.json; what is missing is left out. Standard library and the package only.
+Reads WORK/stamps (what is done, and in how many seconds), test.xml, curves/*.json,
+copies/*.jsonl and bench/*/summary.json; what is missing is left out. Standard library and the
+package only.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 import platform
 import re
 import shutil
+import statistics
 import subprocess
 import sys
 import time
@@ -112,6 +114,10 @@ def gather(work: Path) -> dict[str, Any]:
         "stages": stages(work),
         "tests": tests(work),
         "curves": {Path(name).stem: one for name, one in contents(work, "curves/*.json").items()},
+        "copies": {
+            path.stem: [json.loads(line) for line in path.read_text().splitlines()]
+            for path in sorted(work.glob("copies/*.jsonl"))
+        },
         "bench": {
             Path(name).parent.name: one
             for name, one in contents(work, "bench/*/summary.json").items()
@@ -166,6 +172,22 @@ def bench_rows(bench: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def copy_rows(copies: Mapping[str, Any]) -> list[str]:
+    """Medians of the seconds to the first token, by kind of text."""
+    lines = []
+    for name, records in copies.items():
+        for one in records:
+            medians = {kind: statistics.median(some) for kind, some in one["seconds"].items()}
+            if not lines:
+                lines = [
+                    f"| pair | tokens | {' | '.join(f'{kind}, s' for kind in medians)} |",
+                    f"| --- | --- |{' --- |' * len(medians)}",
+                ]
+            cells = " | ".join(f"{seconds:.3f}" for seconds in medians.values())
+            lines.append(f"| {name} | {one['tokens']} | {cells} |")
+    return lines
+
+
 def table(report: Mapping[str, Any]) -> str:
     where = report["machine"]
     gpus = "; ".join(one["description"] for one in where["devices"]) or "no GPU"
@@ -180,7 +202,11 @@ def table(report: Mapping[str, Any]) -> str:
             *(f"  skipped {n}: {reason}" for reason, n in found["skipped"].items()),
             "",
         ]
-    for rows in (curve_rows(report["curves"]), bench_rows(report["bench"])):
+    for rows in (
+        curve_rows(report["curves"]),
+        bench_rows(report["bench"]),
+        copy_rows(report["copies"]),
+    ):
         lines += [*rows, ""] if rows else []
     return "\n".join(lines[:-1])
 

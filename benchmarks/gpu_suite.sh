@@ -5,8 +5,8 @@
 #
 # Needs CMake, a C++20 compiler, Python 3.10 or newer and nvcc; gpu_pack.sh collects the rest at home.
 #
-#   --stage NAME         llama, extension, build (these two), test, curves, bench, report or all;
-#                        may be repeated; default all. What is done already is skipped.
+#   --stage NAME         llama, extension, build (these two), test, curves, bench, copies, report or
+#                        all; may be repeated; default all. What is done already is skipped.
 #   --llama-source PATH  what gpu_pack.sh packed, llama-cpp-python's source archive, or llama.cpp's folder
 #   --prefix DIR         use this build of llama.cpp (include/, llama_cpp/lib/) and build none
 #   --wheels DIR         packages that the machine lacks; without it, what it has must suffice
@@ -15,7 +15,7 @@
 #   --arch "N .."        compute capabilities, such as 90; default: those of the machine's GPUs
 #   --cublas-dir DIR     include/ and lib/ of cuBLAS where the toolkit has none (PyPI's nvidia-cublas)
 #   --no-gpu             llama.cpp for the CPU alone and tiny settings: tries the suite, measures nothing
-#   --presets "NAME .."  of scale_model.py, for curves and bench; default r8-64, whose heads have
+#   --presets "NAME .."  of scale_model.py, for curves, bench and copies; default r8-64, whose heads have
 #                        flash attention on GPUs; "none" is the bundled pair as it is
 #   --type TYPE          weights of the scaled models; default: as in the bundled pair
 #   --placements "P .."  default "gpu draft-cpu target-cpu", and with several GPUs also "two-gpus gpus"
@@ -138,14 +138,24 @@ import importlib.metadata as metadata
 found = [f.locate() for f in metadata.files("nvidia-cublas") or [] if f.name == "cublas_v2.h"]
 print(found[0].resolve().parent.parent)'
 
+# What CMake links to for the driver: a stub of the toolkit, or the driver's own.
+has_driver_library() {
+  find -L "$1" -maxdepth 5 -name libcuda.so -print -quit 2>/dev/null | grep -q . ||
+    ldconfig -p | grep -q 'libcuda\.so '
+}
+
 cuda_options() { # sets cuda: the options for CMake
   local nvcc toolkit name libraries
   nvcc=$(command -v nvcc || echo /usr/local/cuda/bin/nvcc)
   [[ -x $nvcc ]] || die "there is no nvcc in PATH or in /usr/local/cuda/bin"
-  # No VMM: then nothing is linked to the driver, and the libraries load where there is none.
-  cuda=(-DGGML_CUDA=ON -DGGML_CUDA_NO_VMM=ON -DGGML_CUDA_NCCL=OFF "-DCMAKE_CUDA_COMPILER=$nvcc"
+  cuda=(-DGGML_CUDA=ON -DGGML_CUDA_NCCL=OFF "-DCMAKE_CUDA_COMPILER=$nvcc"
     "-DCMAKE_CUDA_ARCHITECTURES=$(printf '%s-real;' $arch | sed 's/;$//')")
   toolkit=$("$nvcc" --dryrun -x cu /dev/null 2>&1 | sed -n 's/^#\$ TOP=//p')
+  # Without VMM nothing is linked to the driver, and the libraries load where there is none. Users
+  # have VMM: without it, memory of launches that CUDA graphs repeat may be freed on a full GPU.
+  if ! ldconfig -p | grep -q 'libcuda\.so\.1' || ! has_driver_library "$toolkit"; then
+    cuda+=(-DGGML_CUDA_NO_VMM=ON)
+  fi
   if [[ -z $cublas_dir && ! -e $toolkit/include/cublas_v2.h ]]; then
     cublas_dir=$("$python" -c "$find_cublas" 2>/dev/null) ||
       die "neither $toolkit nor the packages of $python have cuBLAS; say where: --cublas-dir"
@@ -278,6 +288,15 @@ measure_bench() { # preset: all placements, which are compared with each other
   return "$code"
 }
 
+measure_copies() { # preset: what leaves the KV cache and comes back from main memory
+  local effort=(--lengths 1000 4000)
+  [[ -z $no_gpu ]] || effort=(--lengths 250 --rounds 1)
+  mkdir -p "$work/copies"
+  rm -f "$work/copies/$1.jsonl"
+  "$work/venv/bin/python" "$root/benchmarks/returning_text.py" "$work/models/$1"/{target,draft}.gguf \
+    --json "$work/copies/$1.jsonl" "${effort[@]}"
+}
+
 make_report() {
   "$work/venv/bin/python" "$root/benchmarks/gpu_report.py" "$work" --out "$out"
 }
@@ -297,8 +316,8 @@ main() {
   read_options "$@"
   ((${#stages[@]})) || stages=(all)
   for name in "${stages[@]}"; do
-    [[ " llama extension build test curves bench report all " == *" $name "* ]] ||
-      die "--stage is $name; it must be llama, extension, build, test, curves, bench, report or all"
+    [[ " llama extension build test curves bench copies report all " == *" $name "* ]] ||
+      die "--stage is $name; it must be llama, extension, build, test, curves, bench, copies, report or all"
   done
   mkdir -p "$work"
   [[ -n $no_gpu || -n $arch || -n $prefix ]] || arch=$(gpu_archs)
@@ -337,7 +356,7 @@ main() {
   : "${placements:=gpu draft-cpu target-cpu}"
 
   ! wanted test || stage test "$extension_key $here $(digest_of "$root/tests/python")" run_tests
-  if wanted curves || wanted bench; then
+  if wanted curves || wanted bench || wanted copies; then
     for preset in $presets; do
       stage "models-$preset" "$weight_type $(digest_of "$bundled"-{target,draft}.gguf)" make_models "$preset"
     done
@@ -354,6 +373,12 @@ main() {
     for preset in $presets; do
       name=$(echo "$extension_key $here $weight_type $placements $tokens $prompts $modes $temperatures" | digest)
       stage "bench-$preset" "$name" measure_bench "$preset" "$name"
+    done
+  fi
+  if wanted copies; then
+    for preset in $presets; do
+      name="$extension_key $here $weight_type $no_gpu $(digest_of "$root/benchmarks/returning_text.py")"
+      stage "copies-$preset" "$name" measure_copies "$preset"
     done
   fi
   ! wanted report || make_report

@@ -24,8 +24,11 @@ constexpr std::array kDraftWidths{4, 2, 8, 3, 16, 9, 6, 12};
 
 constexpr int kHungWarmUps = 3;  ///< so many times the warm-up's time, and it hangs.
 constexpr int kSingles = 2;      ///< of each model, before both run.
-constexpr int kRounds = 3;       ///< of all lengths, if there is time.
-constexpr int kMaxRounds = 5;    ///< ... and times scatter.
+/// Of a device that records what it launches (CUDA graphs), the second step of a shape in a row is
+/// the recording, and later ones replay it.
+constexpr std::size_t kUnsettled = 2;
+constexpr int kRounds = 3;     ///< of all lengths, if there is time.
+constexpr int kMaxRounds = 5;  ///< ... and times scatter.
 constexpr double kScatter = 0.05;
 constexpr std::size_t kOverlapped = 8;
 constexpr double kOverlapUs = 20'000;  ///< at least; a scheduler's slices take milliseconds.
@@ -235,7 +238,10 @@ void CostMeasurement::enter(Phase phase) {
       plan_warm_up();
       break;
     case Phase::kFirst:
-      for (const ModelRole role : roles()) plan_.push_back({role, 1});
+      for (const ModelRole role : roles()) {
+        if (model(role).warms_up) plan_.insert(plan_.end(), kUnsettled, {role, 1, false});
+        plan_.push_back({role, 1});
+      }
       break;
     case Phase::kSingles:
       for (const ModelRole role : roles()) {
@@ -303,7 +309,7 @@ void CostMeasurement::plan_round() {
   if (n_rounds_ > 0) {
     for (const ModelRole role : roles()) {
       // llama.cpp is quicker when a step has the shape of the one before, as decoding one by one.
-      plan_.push_back({role, 1, false});
+      plan_.insert(plan_.end(), model(role).warms_up ? kUnsettled : 1, {role, 1, false});
       plan_.push_back({role, 1});
     }
   }

@@ -51,6 +51,21 @@ TEST_CASE("warm-up: the first step of a length counts for nothing where it prepa
   }
 }
 
+TEST_CASE("warm-up: single steps are measured when the device has recorded them") {
+  for (const std::int64_t record_us : {50, 500}) {
+    CAPTURE(record_us);
+    Lazy lazy(20'000);
+    lazy.clock.target_us = [](int n) { return 300 + 10 * n; };  // there is time for all rounds
+    lazy.clock.draft_us = [](int n) { return 100 + 10 * n; };
+    lazy.clock.record_us = record_us;
+    Bench bench(lazy.target, lazy.draft, lazy.clock);
+    const StepCosts costs = bench.run().costs();
+    CHECK(costs.target_us[0] == 310.0);
+    CHECK(costs.draft_us[0] == 110.0);
+    bench.check_empty();
+  }
+}
+
 TEST_CASE("warm-up: a draft alone can need it") {
   Lazy lazy(500'000);
   lazy.target.warms_up = false;

@@ -259,16 +259,16 @@ TEST_CASE("options out of range are refused") {
   refused([](auto& o) { o.n_threads = 2000; });
   refused([](auto& o) { o.type_k = 999; });
   refused([](auto& o) { o.type_k = 4; });  // a type that ggml has removed
-  for (const ggml_type type :
-       {GGML_TYPE_Q8_1, GGML_TYPE_Q8_K, GGML_TYPE_IQ2_XXS, GGML_TYPE_IQ2_XS, GGML_TYPE_IQ2_S,
-        GGML_TYPE_IQ3_XXS, GGML_TYPE_IQ3_S, GGML_TYPE_IQ1_S, GGML_TYPE_IQ1_M, GGML_TYPE_I8,
-        GGML_TYPE_I16, GGML_TYPE_I32, GGML_TYPE_I64, GGML_TYPE_F64}) {
+  for (const ggml_type type : {GGML_TYPE_Q8_1, GGML_TYPE_Q8_K, GGML_TYPE_IQ2_XXS, GGML_TYPE_IQ2_XS,
+                               GGML_TYPE_IQ2_S, GGML_TYPE_IQ3_XXS, GGML_TYPE_IQ3_S, GGML_TYPE_IQ1_S,
+                               GGML_TYPE_IQ1_M, GGML_TYPE_I8, GGML_TYPE_I16, GGML_TYPE_I32,
+                               GGML_TYPE_I64, GGML_TYPE_F64, GGML_TYPE_Q4_K, GGML_TYPE_Q6_K}) {
     refused([type](auto& o) { o.type_k = type; });
     refused([type](auto& o) { o.type_v = type; });
   }
   for (const ggml_type type :
        {GGML_TYPE_F32, GGML_TYPE_F16, GGML_TYPE_BF16, GGML_TYPE_Q8_0, GGML_TYPE_Q4_0,
-        GGML_TYPE_Q4_1, GGML_TYPE_Q5_0, GGML_TYPE_Q5_1, GGML_TYPE_IQ4_NL, GGML_TYPE_Q6_K}) {
+        GGML_TYPE_Q4_1, GGML_TYPE_Q5_0, GGML_TYPE_Q5_1, GGML_TYPE_IQ4_NL}) {
     ModelOptions fine = small_options(draft_path());
     fine.type_k = fine.type_v = type;
     CHECK_NOTHROW(validate(fine));

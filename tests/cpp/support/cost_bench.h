@@ -35,6 +35,8 @@ struct Clockwork {
   std::int64_t first_us = 0;  ///< what the first step of each model takes on top.
   /// What the first step of each length takes on top, as where kernels are compiled when used.
   std::function<std::int64_t(int n)> kernels_us = [](int /*n*/) { return 0; };
+  /// What a second step in a row of the same length takes on top, as where the device records it.
+  std::int64_t record_us = 0;
 };
 
 /// Runs a measurement of step costs on fakes; counts what it did.
@@ -85,6 +87,10 @@ class Bench {
     if (commands.draft) send(1, std::move(*commands.draft));
   }
 
+  static std::ptrdiff_t in_a_row(const std::vector<int>& all, int n) {
+    return std::find_if(all.rbegin(), all.rend(), [n](int one) { return one != n; }) - all.rbegin();
+  }
+
   void send(std::size_t role, Command command) {
     REQUIRE(!pending_[role]);
     std::int64_t us = 5;
@@ -100,6 +106,7 @@ class Bench {
       us = role == 0 ? clock_.target_us(*n) : clock_.draft_us(*n);
       if (lengths[role].empty()) us += clock_.first_us;
       if (count(lengths[role], *n) == 0) us += clock_.kernels_us(*n);
+      if (in_a_row(lengths[role], *n) == 1) us += clock_.record_us;
       const double factor = role == 0 ? clock_.target_slowdown : clock_.draft_slowdown;
       if (pending_[1 - role]) us = static_cast<std::int64_t>(static_cast<double>(us) * factor);
       lengths[role].push_back(*n);

@@ -55,6 +55,10 @@ def work(tmp_path: Path) -> Path:
     }
     (tmp_path / "bench/r8").mkdir(parents=True)
     (tmp_path / "bench/r8/summary.json").write_text(json.dumps({"groups": [group]}))
+    (tmp_path / "copies").mkdir()
+    seconds = {"still there": [0.5, 0.25, 1.0], "came back": [0.75, 0.5, 0.625]}
+    record = json.dumps({"tokens": 1000, "seconds": seconds})
+    (tmp_path / "copies/r8.jsonl").write_text(f"{record}\n")
     (tmp_path / "bench/r4").mkdir()
     (tmp_path / "bench/r4/summary.json").touch()  # it failed there
     return tmp_path
@@ -75,6 +79,8 @@ def test_everything(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "| r8-gpu | 2.00 ms | 1.20 | 1.25 | 0.50 ms | 1.10 | 1.50 | 12 |" in shown
     assert "| r8 | gpu | 0.8 | pearl (8) | 55.5 | 1.23 | 3 of 4 |" in shown
     assert "| r8 | gpu | 0.8 | autoregressive | 55.5 |  | 3 of 4 |" in shown
+    assert "| pair | tokens | still there, s | came back, s |" in shown
+    assert "| r8 | 1000 | 0.500 | 0.625 |" in shown
     assert not any("pearl (4)" in line for line in shown)
 
 

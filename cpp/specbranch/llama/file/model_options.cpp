@@ -27,16 +27,11 @@ void require_range(const char* name, int value, int low, int high) {
 /// Of a draft on the CPU beside a target on devices.
 constexpr int kMostDraftThreads = 16;
 
-/// Types in which ggml's CPU kernels write no rows although there is a function for one.
-constexpr std::array kNeverWritten = {GGML_TYPE_IQ3_XXS, GGML_TYPE_IQ3_S, GGML_TYPE_IQ2_S};
-
-/// Whether keys and values can be written in this type, and read again.
-bool can_cache(ggml_type type) {
-  if (type == GGML_TYPE_F32) return true;
-  const ggml_type_traits* traits = ggml_get_type_traits(type);
-  return traits->from_float_ref != nullptr && traits->to_float != nullptr &&
-         std::ranges::find(kNeverWritten, type) == kNeverWritten.end();
-}
+/// Types in which keys and values can be written on every device, and read again. The CPU writes
+/// others, too; llama.cpp would end the process where a GPU should.
+constexpr std::array kCacheTypes = {GGML_TYPE_F32,  GGML_TYPE_F16,  GGML_TYPE_BF16,
+                                    GGML_TYPE_Q8_0, GGML_TYPE_Q5_1, GGML_TYPE_Q5_0,
+                                    GGML_TYPE_Q4_1, GGML_TYPE_Q4_0, GGML_TYPE_IQ4_NL};
 
 void check_cache_type(const char* name, int number) {
   require_range(name, number, 0, GGML_TYPE_COUNT - 1);
@@ -45,7 +40,7 @@ void check_cache_type(const char* name, int number) {
     refuse(std::string(name) + " is not a type that ggml has; " + std::to_string(number));
   }
   // llama.cpp would end the process in the first decode, or read where nothing is.
-  if (!can_cache(type)) {
+  if (std::ranges::find(kCacheTypes, type) == kCacheTypes.end()) {
     refuse(std::string(name) + " is a type in which ggml keeps no keys and values; " +
            std::to_string(number) + " (" + ggml_type_name(type) + ")");
   }

@@ -19,6 +19,9 @@ namespace {
 constexpr SeqId kText = 0;
 constexpr SeqId kDummy = 1;
 constexpr Pos kShortText = 8;
+/// llama.cpp passes over cells by multiples of 256: a longer path passes over more than its first
+/// token alone.
+constexpr Pos kBorderText = 504;
 constexpr Pos kLongText = 520;  ///< beyond 512 cells attention splits a single token over threads.
 constexpr int kEveryLength = 17;  ///< up to here every length of a path is tried, then every eighth
                                   ///< and the one after it.
@@ -71,8 +74,11 @@ class RowTester {
       trials.push_back(trial);
       if (!test_.all && trial.padding.max_path >= test_.max_path) break;
     }
-    take_back(std::min(kShortText, n_text_));
-    for (RowTrial& trial : trials) trial.padding.max_path = agreeing_with_all(trial.padding);
+    for (const Pos length : {kBorderText, kShortText}) {
+      if (length > n_text_) continue;
+      take_back(length);
+      for (RowTrial& trial : trials) trial.padding.max_path = agreeing_with_all(trial.padding);
+    }
     return trials;
   }
 
