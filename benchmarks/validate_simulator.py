@@ -218,19 +218,23 @@ def drafted(trace: Trace) -> bool:
     return any(confidences for one in trace.rounds for confidences, _ in one.proposals)
 
 
-def simulated_ms(run: Run, measured: Measured, by_prompt: Mapping[int, Trace]) -> float:
-    """The same generation: its length, what the draft proposed in it, and measured step times."""
-    completion = run.completion
-    assert completion.trace is not None
+def pair_of(run: Run, measured: Measured, by_prompt: Mapping[int, Trace]) -> simulation.Pair:
+    """What the draft proposed in a generation, and measured step times."""
     pair = simulation.Pair(
         target_us=measured.target_us,
         draft_us=measured.draft_us,
         verified_branches=run.verified_branches,
     )
-    if run.setting.mode != "autoregressive":
-        # `auto` may not have drafted at all: what the draft would have said is in another trace.
-        source = completion.trace if drafted(completion.trace) else by_prompt[run.prompt]
-        pair = pair.with_trace(source)
+    if run.setting.mode == "autoregressive":
+        return pair
+    # `auto` may not have drafted at all: what the draft would have said is in another trace.
+    trace = run.completion.trace
+    assert trace is not None
+    return pair.with_trace(trace if drafted(trace) else by_prompt[run.prompt])
+
+
+def simulated_ms(group: Sequence[Run], measured: Measured, by_prompt: Mapping[int, Trace]) -> float:
+    """The same generations of one setting: as many tokens, in the same order."""
     machine = simulation.Machine(
         target_slowdown=measured.target_slowdown,
         draft_slowdown=measured.draft_slowdown,
@@ -238,16 +242,22 @@ def simulated_ms(run: Run, measured: Measured, by_prompt: Mapping[int, Trace]) -
         rebuild_us=measured.rebuild_us,
         abort_us=1500.0,
     )
-
-    def total_us(n_tokens: int) -> float:
-        result = simulation.simulate(pair, machine, run.setting, n_tokens=n_tokens, seed=run.prompt)
-        return result.us_per_token * n_tokens
-
-    n_tokens = completion.stats.n_generated
-    if run.setting.mode != "auto":
-        return total_us(n_tokens) / 1000.0
-    # The engine has learned from what it decoded before; a text told four times over has as well.
-    return (total_us(4 * n_tokens) - total_us(3 * n_tokens)) / 1000.0
+    setting = group[0].setting
+    pairs = [pair_of(run, measured, by_prompt) for run in group]
+    lengths = [run.completion.stats.n_generated for run in group]
+    if setting.mode != "auto":
+        each = zip(group, pairs, lengths, strict=True)
+        return 0.001 * sum(
+            n
+            * simulation.simulate(pair, machine, setting, n_tokens=n, seed=run.prompt).us_per_token
+            for run, pair, n in each
+        )
+    # The engine had learned from the same texts before, and learns from one after another.
+    n_tokens = round(statistics.fmean(lengths))
+    found = simulation.simulate_texts(2 * pairs, machine, setting, n_tokens=n_tokens)
+    return 0.001 * sum(
+        n * result.us_per_token for n, result in zip(lengths, found[len(pairs) :], strict=True)
+    )
 
 
 def rows(runs: Sequence[Run], measured: Measured) -> list[dict[str, object]]:
@@ -268,10 +278,7 @@ def rows(runs: Sequence[Run], measured: Measured) -> list[dict[str, object]]:
     real = {
         s: per_token(g, sum(r.completion.stats.decode_ms for r in g)) for s, g in by_setting.items()
     }
-    virtual = {
-        s: per_token(g, sum(simulated_ms(r, measured, by_prompt) for r in g))
-        for s, g in by_setting.items()
-    }
+    virtual = {s: per_token(g, simulated_ms(g, measured, by_prompt)) for s, g in by_setting.items()}
     plain = Setting("autoregressive")
     return [
         {

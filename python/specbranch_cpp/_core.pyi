@@ -66,8 +66,8 @@ __all__: list[str] = [
     "plan_threads",
     "quiet_s",
     "serve_rpc",
-    "simulate",
     "simulate_crowd",
+    "simulate_texts",
     "target_footprint",
     "test_rows",
 ]
@@ -1747,18 +1747,6 @@ def serve_rpc(
     Serves devices until the process ends; returns if it cannot listen.
     """
 
-def simulate(
-    request: Request,
-    pair: SyntheticPair,
-    machine: SimulatedMachine,
-    warm: bool = True,
-    draft: bool = True,
-    lookup: bool = False,
-) -> SimulationResult:
-    """
-    Decodes under a virtual clock; refuses what is out of range.
-    """
-
 def simulate_crowd(
     request: Request,
     pair: SyntheticPair,
@@ -1777,6 +1765,18 @@ def simulate_crowd(
 ) -> CrowdSimulation:
     """
     Decodes several texts at once under a virtual clock; a client is (arrival_us, n_prompt, n_tokens).
+    """
+
+def simulate_texts(
+    requests: collections.abc.Sequence[Request],
+    pairs: collections.abc.Sequence[SyntheticPair],
+    machines: collections.abc.Sequence[SimulatedMachine],
+    lookups: collections.abc.Sequence[bool],
+    warm: bool = True,
+    draft: bool = True,
+) -> list[SimulationResult]:
+    """
+    Decodes one text after another under a virtual clock, each with a request, a pair, a machine and whether it drafts from its text; refuses what is out of range.
     """
 
 def target_footprint(

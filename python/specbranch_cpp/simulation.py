@@ -47,6 +47,7 @@ __all__ = [
     "settings",
     "simulate",
     "simulate_clients",
+    "simulate_texts",
     "sweep",
     "tune",
     "with_profile",
@@ -199,22 +200,63 @@ def simulate(
     Raises:
         InvalidArgument: a value is out of its range.
     """
+    [result] = simulate_texts(
+        (pair,), machine, setting, n_tokens=n_tokens, seed=seed, warm=warm, draft=draft
+    )
+    return result
+
+
+def simulate_texts(
+    pairs: Sequence[Pair],
+    machine: Machine | str = "two-gpus",
+    setting: Setting | str = "auto",
+    *,
+    n_tokens: int = 1000,
+    seed: int = 1,
+    warm: bool = True,
+    draft: bool = True,
+) -> list[Result]:
+    """Decodes one text after another under the virtual clock, as one engine does.
+
+    What `auto` learns of the pair from one text, it knows in the next.
+
+    Args:
+        pairs: the models, for each text. They may differ in what the draft proposes. Only the
+            step times of the first are known from the start.
+        n_tokens: number of tokens of each text.
+        seed: seed of the first text; those of the others follow.
+
+    All other arguments and errors are those of `simulate`.
+
+    Raises:
+        InvalidArgument: there is no pair, or a value is out of its range.
+    """
     setting = _chosen(setting)
     machine = find_machine(machine)
-    core_pair = core_simulation.pair(pair, machine, seed)
-    core_machine = _machine(pair, machine)
+    texts = [pair for _, pair in checked.items("pairs", pairs)]
+    seed = checked.integer("seed", seed, 0, _MAX_SEED)
+    core_pairs = [
+        core_simulation.pair(pair, machine, (seed + i) % (_MAX_SEED + 1))
+        for i, pair in enumerate(texts)
+    ]
+    machines = [_machine(pair, machine) for pair in texts]
     n_tokens = checked.integer("n_tokens", n_tokens, 1, 10**6)
-    # The time per token of `autoregressive`.
-    one_token = core_machine.target_us[0] + core_machine.target_latency_us + core_machine.hop_us
-    request = core_simulation.request(setting, pair.prompt, n_tokens)
-    lookup = pair.copy_rate > 0 or len(pair.text) > 0
+    requests = [core_simulation.request(setting, pair.prompt, n_tokens) for pair in texts]
+    lookups = [pair.copy_rate > 0 or len(pair.text) > 0 for pair in texts]
     _check_draft(setting, draft=draft)
-    warm = checked.flag("warm", warm)
-    run = _core.simulate(request, core_pair, core_machine, warm, draft, lookup)
+    flags = (checked.flag("warm", warm), draft)
+    runs = _core.simulate_texts(requests, core_pairs, machines, lookups, *flags)
+    return [_result(setting, run, one) for run, one in zip(runs, machines, strict=True)]
+
+
+def _result(
+    setting: Setting, run: _core.SimulationResult, machine: _core.SimulatedMachine
+) -> Result:
+    one_token = machine.target_us[0] + machine.target_latency_us + machine.hop_us
     us_per_token = run.time_us / run.n_generated
     return Result(
         setting=setting,
-        speedup=one_token / us_per_token,
+        speedup=one_token / us_per_token,  # a token of `autoregressive`
         us_per_token=us_per_token,
         mean_accepted_length=run.n_generated / run.n_target_steps,
         rollback_rate=run.n_rolled_back / run.n_drafted if run.n_drafted else 0.0,

@@ -57,10 +57,17 @@ void add_simulated_counter(Class& cls, const char* name) {
                             [](const SimulationResult& result) { return result.counters.*Field; });
 }
 
-SimulationResult run(const Request& request, const SyntheticOptions& pair,
-                     const SimulatedMachine& machine, bool warm, bool draft, bool lookup) {
-  return without_gil(
-      [&] { return simulate(Simulation{request, pair, machine, warm, draft, lookup}); });
+/// One after another.
+std::vector<SimulationResult> run_texts(const std::vector<Request>& requests,
+                                        const std::vector<SyntheticOptions>& pairs,
+                                        const std::vector<SimulatedMachine>& machines,
+                                        const std::vector<bool>& lookups, bool warm, bool draft) {
+  std::vector<Simulation> texts;
+  texts.reserve(requests.size());
+  for (std::size_t i = 0; i < requests.size(); ++i) {
+    texts.push_back({requests[i], pairs.at(i), machines.at(i), warm, draft, lookups.at(i)});
+  }
+  return without_gil([&] { return simulate_texts(texts); });
 }
 
 /// Each client: (microseconds of its arrival, tokens of its prompt, tokens of its answer).
@@ -129,9 +136,11 @@ void register_simulate(py::module_& m) {
   add_simulated_counter<&Counters::n_rolled_back>(result, "n_rolled_back");
   add_simulated_counter<&Counters::branch_hits>(result, "branch_hits");
 
-  m.def("simulate", &run, py::arg("request"), py::arg("pair"), py::arg("machine"),
-        py::arg("warm") = true, py::arg("draft") = true, py::arg("lookup") = false,
-        "Decodes under a virtual clock; refuses what is out of range.");
+  m.def("simulate_texts", &run_texts, py::arg("requests"), py::arg("pairs"), py::arg("machines"),
+        py::arg("lookups"), py::arg("warm") = true, py::arg("draft") = true,
+        "Decodes one text after another under a virtual clock, each with a request, a pair, a "
+        "machine "
+        "and whether it drafts from its text; refuses what is out of range.");
 
   py::class_<SimulatedText>(m, "SimulatedText", "One of several texts. Times in microseconds.")
       .def_readonly("start_us", &SimulatedText::start_us)

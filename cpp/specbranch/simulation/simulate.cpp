@@ -79,10 +79,16 @@ StepCosts measured(const SimulatedMachine& machine, bool has_draft) {
   return costs;
 }
 
+/// What is known before the first text.
+PairProfile profile_of(const Simulation& simulation) {
+  PairProfile profile;
+  if (simulation.warm) profile.costs = measured(simulation.machine, simulation.draft);
+  return profile;
+}
+
 /// What both simulations are told: the times of `machine`, which outlives it, and what `profile`
 /// knows.
-VirtualOptions options_of(const Simulation& simulation, PairProfile& profile) {
-  const SimulatedMachine& machine = simulation.machine;
+VirtualOptions options_of(const SimulatedMachine& machine, PairProfile& profile) {
   VirtualOptions options;
   options.target_us = [&machine](const Command& command) {
     return rounded(std::min(kLongest, duration(machine, ModelRole::kTarget, command)));
@@ -94,7 +100,6 @@ VirtualOptions options_of(const Simulation& simulation, PairProfile& profile) {
   options.rebuild_us = rounded(machine.rebuild_us);
   // A pass that cannot be cut short takes its whole time and then counts.
   options.abort_us = rounded(machine.abort_us < 0.0 ? kLatest : machine.abort_us);
-  if (simulation.warm) profile.costs = measured(machine, simulation.draft);
   options.profile = &profile;
   options.target_slowdown = machine.costs.target_slowdown;
   options.draft_slowdown = machine.costs.draft_slowdown;
@@ -119,19 +124,16 @@ double step_us(const std::vector<double>& curve, int n) {
   return curve.back() + slope * (static_cast<double>(i) - last);
 }
 
-SimulationResult simulate(const Simulation& simulation) {
-  const SimulatedMachine& machine = simulation.machine;
+namespace {
+
+/// `profile`: what is known of the pair, and becomes known.
+SimulationResult simulate_with(const Simulation& simulation, PairProfile& profile) {
   SyntheticOptions pair = simulation.pair;
   pair.text_begin = static_cast<Pos>(simulation.request.prompt.size());
-  validate(machine, simulation.draft);
-  validate_length(simulation.request);
-  validate(pair);
-  validate(simulation.request, pair.n_vocab);
   const auto target = make_synthetic_target(pair);
   const auto draft = simulation.draft ? make_synthetic_draft(pair) : nullptr;
 
-  PairProfile profile;
-  VirtualOptions options = options_of(simulation, profile);
+  VirtualOptions options = options_of(simulation.machine, profile);
   if (simulation.lookup) {
     options.proposer = [&] {
       return text_proposer(simulation.request, texts_of(simulation.request), &profile);
@@ -154,6 +156,29 @@ SimulationResult simulate(const Simulation& simulation) {
   return result;
 }
 
+}  // namespace
+
+SimulationResult simulate(const Simulation& simulation) {
+  return std::move(simulate_texts(std::span(&simulation, 1)).front());
+}
+
+std::vector<SimulationResult> simulate_texts(std::span<const Simulation> texts) {
+  if (texts.empty()) throw InvalidArgument("[simulate_texts] there is no text");
+  for (const Simulation& text : texts) {
+    SyntheticOptions pair = text.pair;
+    pair.text_begin = static_cast<Pos>(text.request.prompt.size());
+    validate(text.machine, text.draft);
+    validate_length(text.request);
+    validate(pair);
+    validate(text.request, pair.n_vocab);
+  }
+  PairProfile profile = profile_of(texts.front());
+  std::vector<SimulationResult> results;
+  results.reserve(texts.size());
+  for (const Simulation& text : texts) results.push_back(simulate_with(text, profile));
+  return results;
+}
+
 CrowdSimulation simulate_crowd(const Simulation& simulation,
                                const std::vector<SimulatedClient>& clients, int n_parallel) {
   validate(simulation.machine, simulation.draft);
@@ -166,8 +191,8 @@ CrowdSimulation simulate_crowd(const Simulation& simulation,
   pair.n_target_seq = n_parallel;
   pair.n_seq *= n_parallel;
   pair.max_batch = std::max(pair.max_batch, pair.n_seq);
-  PairProfile profile;
-  const VirtualOptions options = options_of(simulation, profile);
+  PairProfile profile = profile_of(simulation);
+  const VirtualOptions options = options_of(simulation.machine, profile);
   std::vector<VirtualClient> texts;
   for (const SimulatedClient& client : clients) {
     require_time("arrival_us", client.arrival_us, kLatest);

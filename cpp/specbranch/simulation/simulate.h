@@ -2,6 +2,7 @@
 /// clock, with given step times.
 #pragma once
 
+#include <span>
 #include <string>
 #include <vector>
 
@@ -78,6 +79,11 @@ double step_us(const std::vector<double>& curve, int n);
 
 /// Decodes to the end of the request. Throws InvalidArgument for what is out of range.
 SimulationResult simulate(const Simulation& simulation);
+
+/// Decodes one text after another, at least one. What a planner learns of the pair from one
+/// (`auto`), that of the next one knows, as in an engine. What was measured while loading is that
+/// of the first machine. Throws as `simulate`.
+std::vector<SimulationResult> simulate_texts(std::span<const Simulation> texts);
 
 /// Decodes the texts of all clients, `n_parallel` at once. Of `simulation.request` only how it is
 /// to be decoded matters. Throws as `simulate`.

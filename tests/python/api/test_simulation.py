@@ -49,6 +49,24 @@ def test_it_is_deterministic_and_depends_on_the_seed() -> None:
     assert simulation.simulate(Pair(), "two-gpus", setting, n_tokens=200, seed=2) != first
 
 
+def test_texts_one_after_another() -> None:
+    good, bad = Pair(alpha=0.9), Pair(alpha=0.1)
+    pairs = [good, bad, good]
+    for setting in ("autoregressive", Setting("speculative", 4)):
+        found = simulation.simulate_texts(pairs, "two-gpus", setting, n_tokens=100, seed=5)
+        alone = [
+            simulation.simulate(pair, "two-gpus", setting, n_tokens=100, seed=5 + i)
+            for i, pair in enumerate(pairs)
+        ]
+        assert found == alone
+    first, *_, last = simulation.simulate_texts([good] * 6, n_tokens=100, warm=False)
+    assert first == simulation.simulate(good, n_tokens=100, warm=False)
+    # By then it knows what steps cost, and how often the draft is right.
+    assert last.speedup > first.speedup
+    n = 2**63 - 1
+    assert len(simulation.simulate_texts([good, bad], n_tokens=5, seed=n)) == 2
+
+
 def test_overlap_stops_paying_where_models_share_a_device() -> None:
     setting = Setting("pearl", 8)
     gains = [

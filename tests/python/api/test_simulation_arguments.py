@@ -68,6 +68,9 @@ def test_modes_and_lists() -> None:
         (lambda: simulation.sweep(Pair(), "ideal", any_list, [0.5]), "ratios is 5 .*sequence"),
         (lambda: simulation.sweep(Pair(target_us=()), "ideal", [2], [0.5]), "target_us is empty"),
         (lambda: simulation.simulate_clients(Pair(), any_list), "clients is 5 .*sequence"),
+        (lambda: simulation.simulate_texts(any_list), "pairs is 5 .*sequence"),
+        (lambda: simulation.simulate_texts([]), "there is no text"),
+        (lambda: simulation.simulate_texts([Pair()], seed=-1), "seed is -1"),
         (lambda: simulation.simulate_clients(Pair(), ["x"]), r"clients\[0\] is 'x'; it must be a"),  # type: ignore[list-item]
         (lambda: simulation.simulate(Pair(), warm=any_list), "warm is 5 .*True or False"),
         (lambda: simulation.simulate_clients(Pair(), [Client()], warm=any_list), "warm is 5 "),

@@ -101,7 +101,8 @@ class LlamaContext {
   std::span<const float> layer_input(int layer_from_end, int index) const;
 
   /// From the next `decode` on, these adapters of the weights act. A change makes that `decode`
-  /// reserve its graph again (5 ms). Cells keep what they were computed with.
+  /// reserve its graph again: 5 ms on the CPU, and devices also allocate their buffers anew. Cells
+  /// keep what they were computed with.
   void use_adapters(const AdapterSet& adapters);
 
   Pos length(SeqId seq) const { return static_cast<Pos>(held(seq).size()); }
