@@ -18,13 +18,13 @@ import platform
 import statistics
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from specbranch_cpp import Completion, Engine, Span, Trace, policies, simulation
+from specbranch_cpp import Completion, Engine, Span, policies, simulation
 from specbranch_cpp.simulation import Setting
 
 PROMPTS = (
@@ -214,12 +214,33 @@ def understand(runs: Sequence[Run], probes: Sequence[Run]) -> Measured:
     )
 
 
-def drafted(trace: Trace) -> bool:
-    return any(confidences for one in trace.rounds for confidences, _ in one.proposals)
+Proposals = tuple[tuple[tuple[float, ...], int], ...]
 
 
-def pair_of(run: Run, measured: Measured, by_prompt: Mapping[int, Trace]) -> simulation.Pair:
-    """What the draft proposed in a generation, and measured step times."""
+def proposals_of(run: Run) -> Proposals:
+    """What the draft proposed at every place of the text; without candidates where it did not."""
+    trace = run.completion.trace
+    assert trace is not None
+    return tuple(proposal for one in trace.rounds for proposal in one.proposals)
+
+
+def all_proposals(run: Run, runs: Sequence[Run]) -> Proposals:
+    """The same; where the draft was not asked, what it said there in another run of the text.
+
+    `auto` asks it at few places, which need not be like the others.
+    """
+    found = list(proposals_of(run))
+    for other in runs:
+        if other.prompt != run.prompt or other.completion.tokens != run.completion.tokens:
+            continue
+        for i, proposal in enumerate(proposals_of(other)[: len(found)]):
+            if not found[i][0]:
+                found[i] = proposal
+    return tuple(found)
+
+
+def pair_of(run: Run, measured: Measured, runs: Sequence[Run]) -> simulation.Pair:
+    """What the draft would propose in a generation, and measured step times."""
     pair = simulation.Pair(
         target_us=measured.target_us,
         draft_us=measured.draft_us,
@@ -227,13 +248,10 @@ def pair_of(run: Run, measured: Measured, by_prompt: Mapping[int, Trace]) -> sim
     )
     if run.setting.mode == "autoregressive":
         return pair
-    # `auto` may not have drafted at all: what the draft would have said is in another trace.
-    trace = run.completion.trace
-    assert trace is not None
-    return pair.with_trace(trace if drafted(trace) else by_prompt[run.prompt])
+    return replace(pair, proposals=all_proposals(run, runs))
 
 
-def simulated_ms(group: Sequence[Run], measured: Measured, by_prompt: Mapping[int, Trace]) -> float:
+def simulated_ms(group: Sequence[Run], measured: Measured, runs: Sequence[Run]) -> float:
     """The same generations of one setting: as many tokens, in the same order."""
     machine = simulation.Machine(
         target_slowdown=measured.target_slowdown,
@@ -243,7 +261,7 @@ def simulated_ms(group: Sequence[Run], measured: Measured, by_prompt: Mapping[in
         abort_us=1500.0,
     )
     setting = group[0].setting
-    pairs = [pair_of(run, measured, by_prompt) for run in group]
+    pairs = [pair_of(run, measured, runs) for run in group]
     lengths = [run.completion.stats.n_generated for run in group]
     if setting.mode != "auto":
         each = zip(group, pairs, lengths, strict=True)
@@ -266,19 +284,13 @@ def rows(runs: Sequence[Run], measured: Measured) -> list[dict[str, object]]:
         if run.completion.stats.n_generated:
             by_setting[run.setting].append(run)
 
-    by_prompt = {
-        r.prompt: r.completion.trace
-        for r in runs
-        if r.completion.trace is not None and drafted(r.completion.trace)
-    }
-
     def per_token(group: Sequence[Run], total_ms: float) -> float:
         return total_ms / sum(run.completion.stats.n_generated for run in group)
 
     real = {
         s: per_token(g, sum(r.completion.stats.decode_ms for r in g)) for s, g in by_setting.items()
     }
-    virtual = {s: per_token(g, simulated_ms(g, measured, by_prompt)) for s, g in by_setting.items()}
+    virtual = {s: per_token(g, simulated_ms(g, measured, runs)) for s, g in by_setting.items()}
     plain = Setting("autoregressive")
     return [
         {
