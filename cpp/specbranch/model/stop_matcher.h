@@ -2,12 +2,16 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
 
 namespace specbranch {
 
+/// A byte costs each stop string a few steps on average, however long both are (Knuth, Morris and
+/// Pratt, "Fast pattern matching in strings", 1977).
+///
 /// *Lifecycle:* `append` piece after piece until it reports a stop, then `finish` once.
 class StopMatcher {
  public:
@@ -26,7 +30,17 @@ class StopMatcher {
   std::string finish();
 
  private:
-  std::vector<std::string> stops_;
+  struct Stop {
+    std::string text;
+    /// [n]: of the first n bytes, the longest end that is also a begin, and shorter.
+    std::vector<std::uint32_t> borders;
+    std::size_t n_matched = 0;  ///< bytes of it with which the text ends.
+
+    explicit Stop(std::string wanted);
+    bool match(char byte);
+  };
+
+  std::vector<Stop> stops_;
   int n_free_;        ///< pieces to come that are not searched.
   std::string held_;  ///< bytes that may still turn out to begin a stop string.
 };

@@ -13,8 +13,7 @@ namespace {
 constexpr double kMinusInf = -std::numeric_limits<double>::infinity();
 
 [[noreturn]] void refuse_nan(std::size_t token) {
-  throw NonFiniteScores("[choose] the score of token " + std::to_string(token) +
-                    " is not a number; the model's weights or its input are damaged");
+  throw DecodeError("[choose] the score of token " + std::to_string(token) + " is not a number");
 }
 
 /// The best so far; the lowest token wins a tie.

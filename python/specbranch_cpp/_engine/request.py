@@ -168,9 +168,10 @@ def make_request(
         request.min_tokens = min_tokens
     request.stop = checked.stop_strings(asked.stop)
     if asked.stop_token_ids is not None:
-        request.stop_tokens = checked.tokens(
+        ids = checked.tokens(
             "stop_token_ids", asked.stop_token_ids, core.n_vocab, "a sequence of token ids"
         )
+        request.stop_tokens = sorted(set(ids))
     if asked.logprobs is not None:
         request.logprobs = checked.integer("logprobs", asked.logprobs, 0, core.n_vocab)
     if asked.prompt_logprobs is not None:

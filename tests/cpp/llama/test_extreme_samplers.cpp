@@ -6,6 +6,7 @@
 #include <random>
 #include <set>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "own_samplers.h"
@@ -85,6 +86,40 @@ TEST_CASE("extreme settings give a token and never NaN") {
       REQUIRE_FALSE(ranked.empty());
       for (const Candidate& one : ranked) CHECK(one.confidence >= 0.0);
       history.push_back(token);
+    }
+  }
+}
+
+TEST_CASE("an infinite temperature leaves a token impossible that was") {
+  SPECBRANCH_NEEDS_MODELS();
+  // Rounded, the entropy of so many tokens is above that of equal ones, and a power of it infinite.
+  std::vector<float> logits(32'000, 1.0F);
+  const std::vector<Token> history{1, 2, 3};
+  for (const auto& [temperature, range, exponent] :
+       {std::tuple(3e38F, 1e37F, 1e38F), std::tuple(1.7014e38F, 1.7014e38F, 300.0F)}) {
+    for (const bool adaptive : {false, true}) {
+      CAPTURE(exponent);
+      CAPTURE(adaptive);
+      SamplingOptions o;
+      o.temperature = temperature;
+      o.dynatemp_range = range;
+      o.dynatemp_exponent = exponent;
+      o.samplers = {SamplerKind::kTemperature, SamplerKind::kTemperature};
+      if (adaptive) o.samplers->push_back(SamplerKind::kAdaptiveP);
+      o.adaptive_target = 0.9F;
+      o.logit_bias[5] = -kInf;
+      CHECK_NOTHROW(check_sampling(o));
+      DryFactory dry(vocabulary(), 4096);
+      const TokenDistribution distribution(o, &dry);
+      SamplerState state = distribution.initial();
+      for (std::uint32_t seed = 0; seed < 20; ++seed) {
+        const Token token = distribution.choose(logits, history, state);
+        CHECK(token >= 0);
+        CHECK(token != 5);
+        for (const Candidate& one : distribution.rank(logits, history, 5)) {
+          CHECK(std::isfinite(one.confidence));
+        }
+      }
     }
   }
 }

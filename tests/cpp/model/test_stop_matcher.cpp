@@ -134,3 +134,21 @@ TEST_CASE("what turns out to be no stop string is shown as soon as it is certain
   CHECK(matcher.finish() == "<");
   CHECK(matcher.finish().empty());
 }
+
+TEST_CASE("stop strings that look like each other and like the text cost no more than others") {
+  // A matcher that looks at all that it holds back, after each piece, would take hours.
+  constexpr std::size_t kLength = 200'000;
+  std::vector<std::string> stops;
+  for (std::size_t i = 0; i < 63; ++i) stops.push_back(std::string(kLength / 2 + i, 'a') + "b");
+  StopMatcher matcher(stops);
+  std::string shown;
+  for (std::size_t i = 0; i < kLength / 4; ++i) {
+    const StopMatcher::Result result = matcher.append("aaaa");
+    REQUIRE(result.stop.empty());
+    shown += result.bytes;
+  }
+  CHECK(shown == std::string(kLength / 2 - 62, 'a'));
+  const StopMatcher::Result last = matcher.append("aab");
+  CHECK(last.stop == stops.back());
+  CHECK(shown + last.bytes == std::string(kLength / 2 + 2 - 62, 'a'));
+}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from gguf import GGUFReader
-from tests.python.support.tiny_gguf import write_tiny_gguf
+from tests.python.support.tiny_gguf import N_VOCAB, write_tiny_gguf
 from tests.python.support.tiny_hybrid import write_tiny_hybrid
 from tests.python.support.tiny_lora import PROJECTIONS, write_lora
 
@@ -123,6 +123,43 @@ def test_a_damaged_token_spoils_its_own_texts(tmp_path: Path) -> None:
             assert tokens(engine, prompt) == expected
             # Its beginning is a prompt like any other.
             assert len(tokens(engine, bad[:150])) == 20
+
+
+def test_a_rejected_draft_spoils_nothing(tmp_path: Path) -> None:
+    target = damaged(write_tiny_gguf(tmp_path / "target.gguf", context_length=2048))
+    options = OPTIONS | {"lookup": True}
+    prompt = ids(100, 7)
+    with Engine(target, check_tensors=False, **options) as fresh:
+        expected = tokens(fresh, prompt)
+    with Engine(target, check_tensors=False, **options) as engine:
+        for _ in range(2):
+            stops = [token for token in range(N_VOCAB) if token != DAMAGED]
+            text = engine.generate(
+                ids(100, 11), max_tokens=20, mode="speculative", stop_token_ids=stops,
+                prediction=[DAMAGED] * 30, max_draft=16,
+            ).result()  # fmt: skip
+            assert text.stats.n_drafted > text.stats.n_accepted == 0
+            assert tokens(engine, prompt) == expected
+
+
+def test_extreme_samplers_are_no_damage(pair: tuple[Path, Path]) -> None:
+    with Engine(*pair, **OPTIONS) as engine:
+        first, second = ids(500, 7), ids(300, 11)
+        tokens(engine, first)
+        text = engine.generate(
+            second, max_tokens=20, temperature=3e38, dynatemp_range=1e37, dynatemp_exponent=1e38,
+            samplers=["temperature", "temperature"], logit_bias={5: float("-inf")},
+        ).result()  # fmt: skip
+        assert len(text.tokens) == 20
+        done = engine.generate(second, max_tokens=5).result()
+        assert done.stats.n_reused > 250
+
+
+def test_as_many_stop_tokens_as_one_likes(pair: tuple[Path, Path]) -> None:
+    with Engine(*pair, **OPTIONS) as engine:
+        prompt = ids(20, 7)
+        expected = tokens(engine, prompt, min_tokens=3, stop_token_ids=[7])
+        assert tokens(engine, prompt, min_tokens=3, stop_token_ids=[7] * 1_000_000) == expected
 
 
 def test_a_draft_that_fails_at_a_token_drafts_the_next_text(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdint>
 #include <exception>
+#include <limits>
 #include <string>
 
 #include "specbranch/base/errors.h"
@@ -418,12 +419,22 @@ SegmentResult LlamaTarget::choose(const Segment& segment, int first_row) {
     session.fail();
   }
   if (is_error<NonFiniteScores>(result.error) ||
-      is_error<NonFiniteScores>(result.verification.error)) {
+      is_error<NonFiniteScores>(result.verification.error) || is_spoilt(segment, first_row)) {
     session.set_spoilt();
   }
   if (session.failed()) take_back(segment);
   session.set_text_cells(n_text_cells(segment, result.verification.choices));
   return result;
+}
+
+/// Some row of a segment is no number, also one that nothing was chosen from: a drafted token after
+/// one that was rejected. One score tells it, as all are sums over the same activations.
+bool LlamaTarget::is_spoilt(const Segment& segment, int first_row) {
+  for (int i = 0; i < static_cast<int>(segment.rows.size()); ++i) {
+    const float score = context_.logits(first_row + i).front();
+    if (!(score <= std::numeric_limits<float>::max())) return true;
+  }
+  return false;
 }
 
 /// Cells of a segment's sequence that are of its text: those of its tokens that the text had, and

@@ -104,6 +104,7 @@ class LlamaTarget final : public TargetModel {
   int check_segments(std::span<const Segment> segments, int n_pad);
   void decode_segments(std::span<const Segment> segments, int n_rows);
   SegmentResult choose(const Segment& segment, int first_row);
+  bool is_spoilt(const Segment& segment, int first_row);
   void heal();
   Pos n_text_cells(const Segment& segment, std::span<const Choice> choices) const;
   void take_back(const Segment& segment);

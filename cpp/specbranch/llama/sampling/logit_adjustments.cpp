@@ -19,7 +19,7 @@ void require_numbers(std::span<const float> logits) {
     return !(logit <= std::numeric_limits<float>::max());
   });
   throw NonFiniteScores("[LlamaModel] the score of token " + std::to_string(it - logits.begin()) +
-                    " is not a finite number; the model's weights are damaged");
+                        " is not a finite number; the model's weights are damaged");
 }
 
 LogitAdjustments::LogitAdjustments(std::span<float> logits, const SamplingOptions& options,

@@ -32,6 +32,10 @@ class PlainSampler : public Sampler {
     llama_sampler_apply(sampler_.get(), &array);
     kept.items.resize(array.size);
     kept.sorted = array.sorted;
+    // An infinite factor makes no number of a token that is impossible.
+    for (llama_token_data& item : kept.items) {
+      if (std::isnan(item.logit)) item.logit = kNoLogit;
+    }
   }
 
  private:

@@ -49,7 +49,7 @@ std::vector<Perturbed> perturb(std::span<const Scored> scored, const PositionNoi
   std::vector<Perturbed> values;
   values.reserve(scored.size());
   for (const auto& [token, score] : scored) {
-    if (score == kImpossible) continue;
+    if (score == kImpossible || std::isnan(score)) continue;
     values.push_back({token, static_cast<double>(score) + noise.gumbel(token) + added});
   }
   return values;

@@ -65,7 +65,8 @@ double AcceptanceModel::first_chance(double q1) const {
 }
 
 void AcceptanceModel::observe(std::span<const Candidate> candidates, Token token) {
-  if (candidates.empty()) return;
+  const auto is_known = [](const Candidate& one) { return std::isfinite(one.confidence); };
+  if (candidates.empty() || !std::ranges::all_of(candidates, is_known)) return;
   beyond_.observe(candidates, token);
   const double q1 = std::clamp(candidates[0].confidence, 0.0, 1.0);
   const bool first = candidates[0].token == token;

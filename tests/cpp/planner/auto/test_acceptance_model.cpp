@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <limits>
 #include <numeric>
 #include <vector>
 
@@ -85,6 +86,19 @@ TEST_CASE("a change shows soon once the history was discounted") {
   for (int i = 0; i < 8; ++i) acceptance.observe(candidates({0.8, 0.1}), 0);
   CHECK(acceptance.alpha() > 0.6);
   CHECK(acceptance.chances(candidates({0.8}), 1)[0] > 0.5);
+}
+
+TEST_CASE("a confidence that is no number says nothing") {
+  AcceptanceTable table;
+  AcceptanceModel acceptance(&table);
+  for (const double bad :
+       {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) {
+    acceptance.observe(candidates({bad, 0.1}), 0);
+    acceptance.observe(candidates({0.5, bad}), 1);
+  }
+  CHECK(table == AcceptanceTable{});
+  acceptance.observe(candidates({0.5, 0.1}), 1);
+  CHECK_FALSE(table == AcceptanceTable{});
 }
 
 TEST_CASE("classes: shares of one, as right as first choices are, the sure ones apart") {
