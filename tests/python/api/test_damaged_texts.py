@@ -142,6 +142,29 @@ def test_a_rejected_draft_spoils_nothing(tmp_path: Path) -> None:
             assert tokens(engine, prompt) == expected
 
 
+@pytest.mark.parametrize("changed", [{"prefix_reuse": "fast"}, {"flash_attn": False}])
+def test_cancelled_texts_cost_one_other_at_most(tmp_path: Path, changed: dict[str, Any]) -> None:
+    target = damaged(write_tiny_gguf(tmp_path / "target.gguf", context_length=2048))
+    prompt = ids(100, 7)
+    options: dict[str, Any] = OPTIONS | changed | {"check_tensors": False}
+    with Engine(target, **options) as fresh:
+        expected = tokens(fresh, prompt)
+    with Engine(target, **options) as engine:
+        n_failed = 0
+        for _ in range(5):
+            bad = engine.generate([*ids(20, 11), DAMAGED, *ids(900, 13)], max_tokens=5)
+            while bad.n_prefilled < 200:
+                pass
+            bad.cancel()
+            with suppress(DecodeError):
+                bad.result()
+            try:
+                assert tokens(engine, prompt) == expected
+            except DecodeError:
+                n_failed += 1
+        assert n_failed <= 1
+
+
 def test_extreme_samplers_are_no_damage(pair: tuple[Path, Path]) -> None:
     with Engine(*pair, **OPTIONS) as engine:
         first, second = ids(500, 7), ids(300, 11)

@@ -306,7 +306,9 @@ void LlamaTarget::close(GenerationId id, bool forget) {
   if (session == nullptr) return;
   branches_.clear();
   const SeqId seq = session->seq();
-  if (session->spoilt() || session->may_be_spoilt()) forget = spoilt_ = true;
+  // What has happened once may have happened to cells of which nobody has seen scores.
+  const bool suspect = session->is_unseen() && (was_spoilt_ || session->scales_hugely());
+  if (session->spoilt() || suspect) forget = spoilt_ = was_spoilt_ = true;
   // Without `forget`, what nothing can reuse goes, and what is not of the text.
   Pos kept = std::min(length(seq), session->n_text_cells().value_or(length(seq)));
   if (rollback_ == Rollback::kAnywhere) kept = std::min(kept, n_usable(seq));

@@ -125,7 +125,8 @@ class LlamaTarget final : public TargetModel {
   std::vector<AdapterSet> held_adapters_;  ///< by sequence: what its cells were computed with.
   Pos n_ctx_total_;
   KeptTexts kept_texts_;
-  bool spoilt_ = false;  ///< free cells may hold what is no number; see `heal`.
+  bool spoilt_ = false;      ///< free cells may hold what is no number; see `heal`.
+  bool was_spoilt_ = false;  ///< some cells held what is no number, now or before.
   DryFactory dry_;
   std::optional<EmbeddingTable> embedding_;  ///< opened when features are asked for.
   std::vector<BatchToken> batch_;

@@ -28,12 +28,10 @@ TargetSession::TargetSession(const Vocabulary& vocabulary, DryFactory& dry,
   if (takes_proposals(request_->mode, /*has_draft=*/false)) chain_.find_forced_tokens();
 }
 
-bool TargetSession::may_be_spoilt() const {
+bool TargetSession::scales_hugely() const {
   constexpr float kUsualScale = 16.0F;
-  return has_read_ && !n_text_cells_ &&
-         std::ranges::any_of(adapters_, [](const AdapterScale& adapter) {
-           return std::abs(adapter.scale) > kUsualScale;
-         });
+  return std::ranges::any_of(
+      adapters_, [](const AdapterScale& adapter) { return std::abs(adapter.scale) > kUsualScale; });
 }
 
 std::span<const Token> TargetSession::prefill() const {

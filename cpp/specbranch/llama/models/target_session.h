@@ -65,9 +65,10 @@ class TargetSession {
   bool spoilt() const { return spoilt_; }
   void set_spoilt() { spoilt_ = true; }
 
-  /// Nobody has seen scores of the cells that it has computed, and it scales adapters as nobody
-  /// does who wants a text: any number may be infinite.
-  bool may_be_spoilt() const;
+  /// Nobody has seen scores of the cells that it has computed.
+  bool is_unseen() const { return has_read_ && !n_text_cells_; }
+  /// It scales adapters as nobody does who wants a text: any number may be infinite.
+  bool scales_hugely() const;
   /// It computes cells.
   void reads() { has_read_ = true; }
 
