@@ -174,7 +174,7 @@ def bench_rows(bench: Mapping[str, Any]) -> list[str]:
 
 def copy_rows(copies: Mapping[str, Any]) -> list[str]:
     """Medians of the seconds to the first token, by kind of text."""
-    lines = []
+    lines: list[str] = []
     for name, records in copies.items():
         for one in records:
             medians = {kind: statistics.median(some) for kind, some in one["seconds"].items()}

@@ -43,7 +43,7 @@ ScoreRow::ScoreRow(std::span<const float> scores) : scores_(scores), top_(kNoSco
   if (nan) {
     const auto it = std::ranges::find_if(scores, [](float score) { return std::isnan(score); });
     throw NonFiniteScores("[ScoreRow] the score of token " + std::to_string(it - scores.begin()) +
-                      " is not a number; the model's weights or its input are damaged");
+                          " is not a number; the model's weights or its input are damaged");
   }
   if (!maxima_.empty()) top_ = *std::ranges::max_element(maxima_);
 }

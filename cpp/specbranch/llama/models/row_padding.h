@@ -57,9 +57,10 @@ inline constexpr int kRowMultiples[] = {1, 2, 4, 8};
 
 /// Decodes paths of every length up to 17, then of multiples of 8, the one after each, and the
 /// longest. It does so at the begin of a text, where longer paths pass over more cells than single
-/// tokens do, and beyond the 512 cells from which attention is split over threads, and compares the rows with those of single tokens. Takes about
-/// 500 tokens of prefill and 200 rows per multiple, in a context of its own on a thread of its own.
-/// Throws what a LlamaContext throws, and Aborted when told to stop.
+/// tokens do, and beyond the 512 cells from which attention is split over threads, and compares the
+/// rows with those of single tokens. Takes about 500 tokens of prefill and 200 rows per multiple,
+/// in a context of its own on a thread of its own. Throws what a LlamaContext throws, and Aborted
+/// when told to stop.
 std::vector<RowTrial> test_rows(const std::shared_ptr<const Weights>& weights,
                                 const ModelOptions& options, const RowTest& test);
 
