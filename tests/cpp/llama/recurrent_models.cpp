@@ -85,7 +85,7 @@ void write_lfm2(const std::string& path) {
 }
 
 Written::Written(void (*write)(const std::string& path)) {
-  const auto path = (fs::temp_directory_path() / "specbranch_test_recurrent.gguf").string();
+  const auto path = temporary_file("specbranch_test_recurrent.gguf").string();
   write(path);
   options = small_options(path);
   options.n_ctx = 512;

@@ -1,4 +1,5 @@
 #include "support.h"
+#include "specbranch/base/process.h"
 #include "specbranch/model/single_session.h"
 
 #include <algorithm>
@@ -50,6 +51,10 @@ Request request_of(const std::vector<Token>& prompt, const SamplingOptions& samp
   request.prompt = prompt;
   request.sampling = sampling;
   return request;
+}
+
+std::filesystem::path temporary_file(const std::string& name) {
+  return std::filesystem::temp_directory_path() / (name + "." + std::to_string(process_id()));
 }
 
 std::vector<Token> code_prompt(int n) {

@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
@@ -32,6 +33,10 @@ SamplingOptions hot(std::uint64_t seed);
 
 /// Of two rows of logits.
 float largest_difference(const std::vector<float>& a, const std::vector<float>& b);
+
+/// The path of a file of this process in the folder for temporary files. Whoever writes it removes
+/// it.
+std::filesystem::path temporary_file(const std::string& name);
 
 /// A prompt of Python code of about `n` tokens.
 std::vector<Token> code_prompt(int n);

@@ -47,7 +47,7 @@ VocabularyOnly edited(const std::function<void(std::vector<std::string>&)>& edit
   gguf_set_arr_data(gguf.get(), "tokenizer.ggml.token_type", GGUF_TYPE_INT32, types.data(),
                     types.size());
   edit_keys(gguf.get());
-  const auto path = (fs::temp_directory_path() / "specbranch_test_vocabulary.gguf").string();
+  const auto path = temporary_file("specbranch_test_vocabulary.gguf").string();
   gguf_write_to_file(gguf.get(), path.c_str(), /*only_meta=*/true);
   llama_model_params params = llama_model_default_params();
   params.vocab_only = true;

@@ -144,7 +144,7 @@ TEST_CASE("the embedding of a token is what the first layer gets for it") {
 
 TEST_CASE("a file that is gone or cut off is an error, not a crash") {
   SPECBRANCH_NEEDS_MODELS();
-  const auto path = std::filesystem::temp_directory_path() / "specbranch_features_test.gguf";
+  const auto path = temporary_file("specbranch_features_test.gguf");
   std::filesystem::copy_file(target_path(), path,
                              std::filesystem::copy_options::overwrite_existing);
   const ModelFile file = inspect_model_file(path.string());

@@ -209,7 +209,7 @@ void check_with_attention_draft(const std::shared_ptr<const Weights>& weights,
 
 TEST_CASE("a footprint counts recurrent states and their snapshots") {
   SPECBRANCH_NEEDS_MODELS();
-  const auto path = (fs::temp_directory_path() / "specbranch_test_states.gguf").string();
+  const auto path = temporary_file("specbranch_test_states.gguf").string();
   write_lfm2(path);
   ModelOptions options = small_options(path);
   options.use_mmap = false;

@@ -45,7 +45,7 @@ void write_gemma2(const std::string& path) {
 }  // namespace
 
 Gemma::Gemma() {
-  const auto path = (fs::temp_directory_path() / "specbranch_test_windows.gguf").string();
+  const auto path = temporary_file("specbranch_test_windows.gguf").string();
   write_gemma2(path);
   full = small_options(path);
   full.n_ubatch = 64;
