@@ -183,6 +183,22 @@ def test_the_same_call_gives_the_same_text(placed: tuple[Engine, Placement], mod
     assert first.tokens == second.tokens
 
 
+def test_a_text_that_left_the_kv_cache_comes_back(placed: tuple[Engine, Placement]) -> None:
+    """Its cells were copied into main memory, and from there to the devices again."""
+    engine, placement = placed
+    long = "\n\n".join([*PROMPTS, *PROMPTS, *PROMPTS])
+    settings: dict[str, Any] = {"max_tokens": TOKENS, "temperature": 0.0}
+    want = engine.generate(long, mode="autoregressive", **settings).result()
+    for mode in MODES:
+        engine.generate(PROMPTS[-1], mode=mode, **settings).result()
+        got = engine.generate(long, mode=mode, **settings).result()
+        assert got.stats.n_reused >= 0.5 * got.stats.n_prompt
+        if placement.exact:
+            assert got.tokens == want.tokens
+        else:
+            parts_at_near_tie(engine, long, want, got, 0.0)
+
+
 def test_costs_are_measured(placed: tuple[Engine, Placement]) -> None:
     engine, _ = placed
     costs = engine.costs
