@@ -97,25 +97,26 @@ def rendered_text(
 def _with_responses(messages: Messages) -> Messages:
     """The messages with results of calls in the message with the calls."""
     changed = Messages()
+    responses: list[dict[str, Any]] = []  # of the last message
+    names: dict[Any, str] = {}  # of its calls, by id
     for message in messages:
         last = changed[-1] if changed else {}
         if message["role"] != "tool" or "tool_calls" not in last:
             changed.append(message)
+            responses = []
             continue
-        responses = last.get("tool_responses", [])
+        calls = last["tool_calls"]
+        if not responses:
+            names = {call.get("id"): call["function"]["name"] for call in calls}
+            changed[-1] = {**last, "tool_responses": responses}
+        # By the id of the call, else by its place.
+        at_place = calls[min(len(responses), len(calls) - 1)]["function"]["name"]
         response = {
-            "name": _name_of_call(last["tool_calls"], message, len(responses)),
+            "name": str(names.get(message.get("tool_call_id"), at_place)),
             "response": _object_or_text(message["content"]),
         }
-        changed[-1] = {**last, "tool_responses": [*responses, response]}
+        responses.append(response)
     return changed
-
-
-def _name_of_call(calls: Sequence[Any], result: Mapping[str, Any], index: int) -> str:
-    """The function of which this is a result: by the id of the call, else by its place."""
-    names = {call.get("id"): call["function"]["name"] for call in calls}
-    last = calls[min(index, len(calls) - 1)]["function"]["name"]
-    return str(names.get(result.get("tool_call_id"), last))
 
 
 def _object_or_text(content: str) -> Any:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["make_protocol"]
 
+_MOST_AT_ONCE = 16384  # bytes that are read from a connection before others get their turns
 _MOST_AHEAD = 65536  # bytes of further requests that are read before their turn
 
 
@@ -36,6 +37,8 @@ def make_protocol(settings: ServerSettings) -> type[H11Protocol]:
             if len(self.connections) > settings.max_connections:
                 transport.abort()
                 return
+            # What comes in chunks of a byte takes long to read; others get their turns between.
+            transport.max_size = _MOST_AT_ONCE  # type: ignore[attr-defined]
             transport.set_write_buffer_limits(0)  # `pause_writing` at the first unread byte
             self._start_deadline()
 

@@ -125,3 +125,24 @@ def test_a_text_can_be_left_in_the_middle(engines: dict[str, Engine]) -> None:
     assert plain.text.startswith(first.text)
     again = engines["alone"].generate(PROMPT, max_tokens=N, sampling=sampling).result()
     assert again.tokens == plain.tokens
+
+
+def test_a_large_gbnf_grammar_forces_nothing(engines: dict[str, Engine]) -> None:
+    words = " | ".join(f'"word_number_{i:04}"' for i in range(600))
+    small = 'root ::= "word_number_" [0-9]{4}'
+    large = f"root ::= {words}"
+    assert len(large) > 8192
+    found = [
+        engines["alone"]
+        .generate(
+            PROMPT,
+            max_tokens=30,
+            lookup=False,
+            mode="speculative",
+            sampling=Sampling(temperature=0.0, grammar=grammar),
+        )
+        .result()
+        for grammar in (small, large)
+    ]
+    assert found[0].stats.n_forced_drafted > found[1].stats.n_forced_drafted == 0
+    assert found[1].text.strip('"') in words

@@ -174,6 +174,23 @@ def test_results_name_their_calls() -> None:
     assert [one["tool_call_id"] for one in told[-3:]] == ["a", "b", "c"]
 
 
+def test_many_results_find_their_calls_soon() -> None:
+    # Looking at all waiting calls for each result would take minutes.
+    n = 50_000
+    calls = [{"id": f"i{i}", "function": {"name": f"n{i % 7}"}} for i in range(n)]
+    results: list[dict[str, Any]] = [
+        {"role": "tool", "content": "", "tool_call_id": f"i{n - 1 - i}"} for i in range(n // 2)
+    ]
+    results += [{"role": "tool", "content": "", "tool_name": f"n{i % 7}"} for i in range(n // 4)]
+    results += [{"role": "tool", "content": ""} for _ in range(n - n // 2 - n // 4 + 1)]
+    messages = [{"role": "assistant", "content": "", "tool_calls": calls}, *results]
+    told = chat_call(ChatFields.model_validate({"messages": messages})).arguments["messages"]
+    answered = [one["tool_call_id"] for one in told[1:]]
+    assert answered[:2] == [f"i{n - 1}", f"i{n - 2}"]
+    assert answered[n // 2 : n // 2 + 2] == ["i0", "i1"]
+    assert len(set(answered)) == n + 1  # the last one answers no call
+
+
 def test_chat(client: Any, models: Engine) -> None:
     expected = chat(models, MESSAGES, max_tokens=30, **SAMPLING)
     text = expected["choices"][0]["message"]["content"]

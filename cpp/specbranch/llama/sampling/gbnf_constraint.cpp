@@ -63,8 +63,8 @@ SamplerHandle gbnf_sampler(const Vocabulary& vocabulary, const std::string& gram
 
 class GbnfConstraint final : public TokenConstraint {
  public:
-  GbnfConstraint(const Vocabulary& vocabulary, SamplerHandle grammar)
-      : vocabulary_(vocabulary), grammar_(std::move(grammar)) {}
+  GbnfConstraint(const Vocabulary& vocabulary, SamplerHandle grammar, std::size_t n_bytes)
+      : vocabulary_(vocabulary), grammar_(std::move(grammar)), n_bytes_(n_bytes) {}
 
   bool allows(Token token) override {
     if (!is_spelled(token)) return false;
@@ -88,10 +88,13 @@ class GbnfConstraint final : public TokenConstraint {
   }
 
   std::unique_ptr<TokenConstraint> copy() const override {
-    auto made = std::make_unique<GbnfConstraint>(vocabulary_, cloned());
+    auto made = std::make_unique<GbnfConstraint>(vocabulary_, cloned(), n_bytes_);
     made->spelled_ = spelled_;
     return made;
   }
+
+  /// llama.cpp compares every place where the text may go on with every element of the rules.
+  bool copies_fast() const override { return n_bytes_ <= kMostCopied; }
 
   void set_mark() override {
     marked_ = cloned();
@@ -152,9 +155,12 @@ class GbnfConstraint final : public TokenConstraint {
     return Utf8State(spelled_).append(vocabulary_.piece(token));
   }
 
+  static constexpr std::size_t kMostCopied = 8192;
+
   const Vocabulary& vocabulary_;
   SamplerHandle grammar_;
-  Utf8State spelled_;  ///< of the text: llama.cpp takes too long spellings.
+  std::size_t n_bytes_;  ///< of the grammar.
+  Utf8State spelled_;    ///< of the text: llama.cpp takes too long spellings.
   SamplerHandle marked_;
   Utf8State marked_spelled_;
 };
@@ -163,7 +169,8 @@ class GbnfConstraint final : public TokenConstraint {
 
 std::unique_ptr<TokenConstraint> make_gbnf_constraint(const Vocabulary& vocabulary,
                                                       const std::string& grammar) {
-  return std::make_unique<GbnfConstraint>(vocabulary, gbnf_sampler(vocabulary, grammar));
+  return std::make_unique<GbnfConstraint>(vocabulary, gbnf_sampler(vocabulary, grammar),
+                                          grammar.size());
 }
 
 }  // namespace specbranch::llama

@@ -44,7 +44,7 @@ std::optional<Token> SamplerChain::choose(std::span<float> logits) {
 }
 
 void SamplerChain::find_forced_tokens() {
-  if (!constraint_) return;
+  if (!constraint_ || !constraint_->copies_fast()) return;
   try {
     forced_ = std::make_unique<ForcedTokens>(vocabulary_, *constraint_);
   } catch (const Error&) {

@@ -42,6 +42,9 @@ class TokenConstraint {
   /// A constraint of its own that is where this one is. It may take some time. Throws as `allows`.
   virtual std::unique_ptr<TokenConstraint> copy() const = 0;
 
+  /// Copies and marks take at most milliseconds.
+  virtual bool copies_fast() const { return true; }
+
   /// The next `go_back` takes back what is accepted from now on.
   virtual void set_mark() = 0;
   virtual void go_back() = 0;

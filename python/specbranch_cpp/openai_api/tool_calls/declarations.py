@@ -103,7 +103,7 @@ def _tools_of(given: PromptKeywords) -> Tools:
     if isinstance(choice, Mapping) and choice.get("type") == _ALLOWED:
         choice, allowed = _allowed(choice, names, custom)
         declared = tuple(tool for tool in declared if tool["function"]["name"] in allowed)
-        names = [name for name in names if name in allowed]
+        names = [tool["function"]["name"] for tool in declared]
     forced = _forced(choice, names, custom)
     if choice == "none" or not declared:
         return Tools(deprecated=deprecated)
@@ -138,7 +138,7 @@ def _forced(choice: Any, names: Sequence[str], custom: Collection[str]) -> tuple
 
 def _allowed(
     choice: Mapping[str, Any], names: Sequence[str], custom: Collection[str]
-) -> tuple[str, list[str]]:
+) -> tuple[str, set[str]]:
     """The mode of a choice among some tools, and the names of these tools.
 
     ``/v1/responses`` has the fields of ``allowed_tools`` beside the type. Tools of other types, and
@@ -152,7 +152,7 @@ def _allowed(
         raise InvalidArgument(f"tool_choice.mode is {mode!r}; it must be 'auto' or 'required'")
     if not isinstance(tools, (list, tuple)):
         raise InvalidArgument(f"tool_choice.tools is {tools!r}; it must be a list of tools")
-    allowed: list[str] = []
+    known, allowed = set(names), set[str]()
     for tool in tools:
         kind = tool.get("type", "function") if isinstance(tool, Mapping) else "function"
         if kind not in ("function", CUSTOM):
@@ -166,9 +166,9 @@ def _allowed(
             )
         if kind == CUSTOM and name not in custom:
             continue
-        if name not in names:
+        if name not in known:
             raise InvalidArgument(_unknown(name, names))
-        allowed.append(name)
+        allowed.add(name)
     if mode == "required" and not allowed:
         raise InvalidArgument("tool_choice.mode is 'required', but no tools are allowed")
     return str(mode), allowed

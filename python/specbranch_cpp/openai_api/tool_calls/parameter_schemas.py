@@ -147,8 +147,9 @@ def listed_parameters(schema: Any, where: str) -> dict[str, tuple[Any, bool]] | 
                 properties[name] = each
     if not is_listed:
         return None
+    needed = set(required)
     return {
-        name: (with_definitions(one, schema), name in required) for name, one in properties.items()
+        name: (with_definitions(one, schema), name in needed) for name, one in properties.items()
     }
 
 

@@ -225,9 +225,17 @@ def _of_assistant(name: str, blocks: list[dict[str, Any]], others: list[str]) ->
 def _of_user(name: str, blocks: list[dict[str, Any]], others: list[str]) -> list[dict[str, Any]]:
     """The results of calls, which are messages of their own, and the text around them."""
     told: list[dict[str, Any]] = []
+    lines: list[str] = []  # of the text that goes on
+
+    def end_text() -> None:
+        if lines:
+            told.append({"role": "user", "content": "\n".join(lines)})
+            lines.clear()
+
     for index, block in enumerate(blocks):
         path = f"{name}.content[{index}]"
         if block.get("type") == "tool_result":
+            end_text()
             given = block.get("content")
             content = "" if given is None else _text(f"{path}.content", given, is_result=True)
             if block.get("is_error"):
@@ -238,11 +246,8 @@ def _of_user(name: str, blocks: list[dict[str, Any]], others: list[str]) -> list
         if _is_of_other_tool(block.get("type")):
             others.append(path)
             continue
-        text = _text_of(path, block, known=f"{_KINDS}, tool_result")
-        if told and told[-1]["role"] == "user":
-            told[-1]["content"] += f"\n{text}"
-        else:
-            told.append({"role": "user", "content": text})
+        lines.append(_text_of(path, block, known=f"{_KINDS}, tool_result"))
+    end_text()
     return told or [{"role": "user", "content": ""}]
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import deque
 from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Union
@@ -189,7 +190,7 @@ def _format(form: str | dict[str, Any]) -> dict[str, Any]:
 def _messages(messages: list[OllamaMessage]) -> list[dict[str, Any]]:
     """The messages with OpenAI's fields. Results follow the calls in their order."""
     told: list[dict[str, Any]] = []
-    waiting: list[tuple[str, str]] = []  # id and name of calls without a result
+    waiting = _Waiting(())
     for index, message in enumerate(messages):
         if message.images and message.role != "tool":
             raise BadRequest(f"messages[{index}].images is given; this server reads text only",
@@ -203,23 +204,37 @@ def _messages(messages: list[OllamaMessage]) -> list[dict[str, Any]]:
             plain["tool_calls"] = [
                 _call(index, i, call) for i, call in enumerate(message.tool_calls)
             ]
-            waiting = [(call["id"], call["function"]["name"]) for call in plain["tool_calls"]]
+            waiting = _Waiting(
+                (call["id"], call["function"]["name"]) for call in plain["tool_calls"]
+            )
         elif message.role == "tool":
-            found = _answered(message, waiting) or (f"call_{index}", message.tool_name or "")
-            waiting = [one for one in waiting if one is not found]
+            found = waiting.answered(message) or (f"call_{index}", message.tool_name or "")
             plain["tool_call_id"] = found[0]
             plain["name"] = message.tool_name or found[1]
         told.append(plain)
     return told
 
 
-def _answered(message: OllamaMessage, waiting: list[tuple[str, str]]) -> tuple[str, str] | None:
-    """The call that a result answers: that of its id, else of its name, else the first one."""
-    for place, said in enumerate((message.tool_call_id, message.tool_name)):
-        for call in waiting:
-            if call[place] == said:
-                return call
-    return waiting[0] if waiting else None
+class _Waiting:
+    """Calls without a result: their ids and names."""
+
+    def __init__(self, calls: Iterable[tuple[str, str]]) -> None:
+        self._calls = dict(enumerate(calls))  # in their order
+        self._places: tuple[dict[str, deque[int]], ...] = ({}, {})  # by id, by name
+        for place, call in self._calls.items():
+            for places, said in zip(self._places, call, strict=True):
+                places.setdefault(said, deque()).append(place)
+
+    def answered(self, message: OllamaMessage) -> tuple[str, str] | None:
+        """The call that a result answers: that of its id, else of its name, else the first one."""
+        for places, said in zip(
+            self._places, (message.tool_call_id, message.tool_name), strict=True
+        ):
+            found = None if said is None else places.get(said)
+            while found:
+                if (place := found.popleft()) in self._calls:
+                    return self._calls.pop(place)
+        return self._calls.pop(next(iter(self._calls))) if self._calls else None
 
 
 def _call(index: int, i: int, call: dict[str, Any]) -> dict[str, Any]:

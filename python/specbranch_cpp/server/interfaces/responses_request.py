@@ -115,6 +115,7 @@ def _messages(fields: ResponseFields) -> tuple[list[dict[str, Any]], list[str]]:
     if isinstance(fields.input, str):
         return [*messages, {"role": "user", "content": fields.input}], others
     thoughts: list[str] = []  # before the next item
+    all_thoughts: dict[int, list[str]] = {}  # of each message
     for index, item in enumerate(fields.input):
         name = f"input[{index}]"
         if item.get("type") == "reasoning":
@@ -125,10 +126,10 @@ def _messages(fields: ResponseFields) -> tuple[list[dict[str, Any]], list[str]]:
             continue
         _add_item(messages, name, item)
         if thoughts and messages[-1]["role"] == "assistant":
-            earlier = messages[-1].get("reasoning_content")
-            told = thoughts if earlier is None else [earlier, *thoughts]
-            messages[-1]["reasoning_content"] = "\n".join(told)
+            all_thoughts.setdefault(len(messages) - 1, []).extend(thoughts)
         thoughts = []
+    for place, told in all_thoughts.items():
+        messages[place]["reasoning_content"] = "\n".join(told)
     if not messages:
         raise BadRequest("input has no message", "input", "invalid_value")
     return messages, others
