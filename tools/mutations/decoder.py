@@ -247,8 +247,8 @@ MUTATIONS = (
         "stop-one-byte-early",
         "what may become a stop string is shown one byte too early",
         "model/stop_matcher.cpp",
-        "n_kept = std::max(n_kept, stop.n_matched);",
-        "n_kept = std::max(n_kept, stop.n_matched - (stop.n_matched > 1));",
+        "n_kept = std::max(n_kept, n_matched);",
+        "n_kept = std::max(n_kept, n_matched - (n_matched > 1));",
     ),
     Mutation(
         "stop-first-listed",

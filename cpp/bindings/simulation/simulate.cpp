@@ -139,8 +139,7 @@ void register_simulate(py::module_& m) {
   m.def("simulate_texts", &run_texts, py::arg("requests"), py::arg("pairs"), py::arg("machines"),
         py::arg("lookups"), py::arg("warm") = true, py::arg("draft") = true,
         "Decodes one text after another under a virtual clock, each with a request, a pair, a "
-        "machine "
-        "and whether it drafts from its text; refuses what is out of range.");
+        "machine and whether it drafts from its text; refuses what is out of range.");
 
   py::class_<SimulatedText>(m, "SimulatedText", "One of several texts. Times in microseconds.")
       .def_readonly("start_us", &SimulatedText::start_us)

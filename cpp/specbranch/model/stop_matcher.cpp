@@ -1,6 +1,7 @@
 #include "specbranch/model/stop_matcher.h"
 
 #include <algorithm>
+#include <iterator>
 #include <limits>
 #include <utility>
 
@@ -15,18 +16,19 @@ StopMatcher::Stop::Stop(std::string wanted) : text(std::move(wanted)), borders(t
   }
 }
 
-/// The text goes on with `byte`. True: it ends with the stop string.
-bool StopMatcher::Stop::match(char byte) {
+/// The bytes of it with which a text ends that ended with `n_matched` of them before `byte`.
+std::size_t StopMatcher::Stop::matched_after(std::size_t n_matched, char byte) const {
   if (n_matched == text.size()) n_matched = borders[n_matched];
   while (n_matched > 0 && text[n_matched] != byte) n_matched = borders[n_matched];
   if (text[n_matched] == byte) ++n_matched;
-  return n_matched == text.size();
+  return n_matched;
 }
 
-StopMatcher::StopMatcher(std::vector<std::string> stops, int n_free) : n_free_(n_free) {
-  stops_.reserve(stops.size());
-  for (std::string& stop : stops) stops_.emplace_back(std::move(stop));
-}
+StopMatcher::StopMatcher(std::vector<std::string> stops, int n_free)
+    : stops_(std::make_shared<const std::vector<Stop>>(std::make_move_iterator(stops.begin()),
+                                                       std::make_move_iterator(stops.end()))),
+      n_matched_(stops.size()),
+      n_free_(n_free) {}
 
 StopMatcher::Result StopMatcher::append(std::string_view piece) {
   if (n_free_ > 0) {
@@ -39,9 +41,12 @@ StopMatcher::Result StopMatcher::append(std::string_view piece) {
   std::size_t cut = std::numeric_limits<std::size_t>::max();
   const Stop* found = nullptr;
   std::size_t n_kept = 0;  // the longest end of the text that begins a stop string
-  for (Stop& stop : stops_) {
+  for (std::size_t k = 0; k < stops_->size(); ++k) {
+    const Stop& stop = (*stops_)[k];
+    std::size_t& n_matched = n_matched_[k];
     for (std::size_t i = 0; i < piece.size(); ++i) {
-      if (!stop.match(piece[i])) continue;
+      n_matched = stop.matched_after(n_matched, piece[i]);
+      if (n_matched < stop.text.size()) continue;
       const std::size_t begin = n_before + i + 1 - stop.text.size();
       if (begin < cut) {
         cut = begin;
@@ -49,7 +54,7 @@ StopMatcher::Result StopMatcher::append(std::string_view piece) {
       }
       break;
     }
-    n_kept = std::max(n_kept, stop.n_matched);
+    n_kept = std::max(n_kept, n_matched);
   }
   if (found != nullptr) {
     Result result{held_.substr(0, cut), found->text};

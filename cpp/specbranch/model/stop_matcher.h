@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -34,14 +35,14 @@ class StopMatcher {
     std::string text;
     /// [n]: of the first n bytes, the longest end that is also a begin, and shorter.
     std::vector<std::uint32_t> borders;
-    std::size_t n_matched = 0;  ///< bytes of it with which the text ends.
 
     explicit Stop(std::string wanted);
-    bool match(char byte);
+    std::size_t matched_after(std::size_t n_matched, char byte) const;
   };
 
-  std::vector<Stop> stops_;
-  int n_free_;        ///< pieces to come that are not searched.
+  std::shared_ptr<const std::vector<Stop>> stops_;  ///< copies of the matcher share them.
+  std::vector<std::size_t> n_matched_;              ///< bytes of each with which the text ends.
+  int n_free_;                                      ///< pieces to come that are not searched.
   std::string held_;  ///< bytes that may still turn out to begin a stop string.
 };
 

@@ -24,7 +24,8 @@ TargetSession::TargetSession(const Vocabulary& vocabulary, DryFactory& dry,
       adapters_(std::move(adapters)),
       chain_(vocabulary, request_->sampling, request_->prompt, &dry,
              early_ends(vocabulary, *request_)),
-      stops_(request_->stop, request_->min_tokens) {
+      stops_(request_->processors ? request_->stop : std::vector<std::string>(),
+             request_->min_tokens) {
   if (takes_proposals(request_->mode, /*has_draft=*/false)) chain_.find_forced_tokens();
 }
 
