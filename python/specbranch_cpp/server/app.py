@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import re
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request
-from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -103,7 +103,7 @@ def create_app(
     app.state.service = service
     adapters = ServedAdapters(engine.lora_adapters)
     _add_calls(app, engine, service, settings, adapters, embedding_model)
-    _add_adapters(app, settings, adapters)
+    _add_adapters(app, service, settings, adapters)
     _add_health(app, service)
     if settings.metrics:
         _add_metrics(app, metrics)
@@ -137,18 +137,21 @@ def _add_calls(
     model = ModelCard(engine, settings.alias)
 
     async def answer(request: Request, kind: type[CompletionBody] | type[ChatBody]) -> Response:
-        data = read_object(await request.body(), settings.max_json_depth)
-        chat = kind is ChatBody
-        data, others = with_served_tools(data, custom=True) if chat else (data, [])
-        body = check_fields(kind, data)
-        unknown = [*body.unknown, *others]
-        effort = effort_field(data) if chat else None
-        call = InterfaceCall(chat, body.arguments(), ReplyForm(), unknown, effort)
-        return await reply(request, call)
+        def read(body: bytes) -> InterfaceCall:
+            data = read_object(body, settings.max_json_depth)
+            chat = kind is ChatBody
+            data, others = with_served_tools(data, custom=True) if chat else (data, [])
+            fields = check_fields(kind, data)
+            unknown = [*fields.unknown, *others]
+            effort = effort_field(data) if chat else None
+            return InterfaceCall(chat, fields.arguments(), ReplyForm(), unknown, effort)
+
+        return await reply(request, await service.side_work.read(request, read))
 
     async def reply(request: Request, given: InterfaceCall) -> Response:
         if given.effort is not None:
-            given = await run_in_threadpool(without_refused_effort, engine, given)
+            keep = partial(without_refused_effort, engine, given)
+            given = await service.side_work.compute(request, keep)
         arguments = adapters.default | given.arguments | {"model": model.id}
         call = QueuedCall(request.url.path, given.chat, arguments)
         response: Response
@@ -197,14 +200,17 @@ def _add_calls(
         return JSONResponse(entries[name])
 
 
-def _add_adapters(app: FastAPI, settings: ServerSettings, adapters: ServedAdapters) -> None:
+def _add_adapters(
+    app: FastAPI, service: Service, settings: ServerSettings, adapters: ServedAdapters
+) -> None:
     @app.api_route("/lora-adapters", methods=READ)
     async def list_adapters() -> JSONResponse:
         return JSONResponse(adapters.entries)
 
     @app.post("/lora-adapters")
     async def scale_adapters(request: Request) -> JSONResponse:
-        adapters.use(parse_scales(await request.body(), settings.max_json_depth))
+        parse = partial(parse_scales, max_depth=settings.max_json_depth)
+        adapters.use(await service.side_work.read(request, parse))
         return JSONResponse({"success": True})
 
 

@@ -14,6 +14,7 @@ from specbranch_cpp.server.batches import is_batch, run_batch
 from specbranch_cpp.server.embeddings.call import EmbeddingCall
 from specbranch_cpp.server.errors import ApiError, GenerationTimeout, ShuttingDown
 from specbranch_cpp.server.request_queue import RequestQueue
+from specbranch_cpp.server.side_work import SideWork
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -76,6 +77,7 @@ class Service:
         self._leaving: set[asyncio.Future[None]] = set()  # places of work that nobody waits for
         self._stopping = False
         self.queue = RequestQueue(settings.queue_size, model.n_parallel, settings.n_users)
+        self.side_work = SideWork(settings.queue_size, settings.n_users)
         self.broken: str | None = None  # why the engine is broken
         self._restarts: list[float] = []  # when the engine was started again
         self._restart: asyncio.Task[None] | None = None
@@ -152,11 +154,12 @@ class Service:
     def stop_accepting(self) -> None:
         """Refuses waiting and new requests. The running request continues."""
         self.queue.close()
+        self.side_work.close()
 
     def abort(self) -> None:
         """Stops the running request. The client gets an error."""
         self._stopping = True
-        self.queue.close()
+        self.stop_accepting()
         for task in self._tasks:
             task.cancel()
 

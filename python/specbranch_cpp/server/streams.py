@@ -8,6 +8,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pydantic_core
+from fastapi.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from specbranch_cpp._support import logs
@@ -142,7 +143,9 @@ async def whole_reply(
     """The reply in one piece. ``form`` changes it."""
     async with Job(service, call, request.scope, request.receive) as job:
         (reply,) = await job.take()
-    return Response(encode(form(reply)), media_type="application/json")
+    # It may have many megabytes: texts with log probabilities, or embeddings.
+    content = await run_in_threadpool(lambda: encode(form(reply)))
+    return Response(content, media_type="application/json")
 
 
 class EventStream(Response):

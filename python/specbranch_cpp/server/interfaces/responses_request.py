@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated, Any, Literal, Union
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from specbranch_cpp.openai_api.messages import unread_part
 from specbranch_cpp.server.errors import BadRequest
@@ -37,6 +37,13 @@ _OTHERS = ("mcp_approval_request", "mcp_approval_response", "mcp_list_tools", "t
 _TEXTS = ("input_text", "output_text", "text", "summary_text", "refusal")
 
 
+def _texts(fields: dict[str, Any]) -> dict[str, Any]:
+    for name, value in fields.items():
+        if not isinstance(value, str):
+            raise ValueError(f"the value of {name!r:.60} is {value!r:.60}; it must be a text")
+    return fields
+
+
 class TextFormat(Body):
     """The format of the answer."""
 
@@ -58,7 +65,7 @@ class ResponseFields(Body):
     prompt: dict[str, Any] | None = None
     background: bool | None = None
     include: Items[str] | None = None
-    metadata: dict[str, str] | None = None
+    metadata: Annotated[dict[str, Any], AfterValidator(_texts)] | None = None
 
 
 def response_call(fields: ResponseFields) -> InterfaceCall:
