@@ -284,13 +284,13 @@ class Engine(OpenAICalls, ManyTexts, Lifetime, FromPretrained):
         )
         self._reload = isolated_loader(options, isolate, isolate_timeout)
         load_models = self._reload or partial(load, options)
-        self._begin(load_models(progress_callback), Shared(), seeds, chat_template)
+        self._begin(partial(load_models, progress_callback), Shared(), seeds, chat_template)
 
     @classmethod
     def _from_core(cls, core: _core.Engine) -> Engine:
         """An engine with fake models, for tests."""
         engine = cls.__new__(cls)
-        engine._begin(fake_parts(core), Shared(), make_seeds(None))
+        engine._begin(partial(fake_parts, core), Shared(), make_seeds(None))
         return engine
 
     def generate(

@@ -8,6 +8,7 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
+from specbranch_cpp._engine import running_loads
 from specbranch_cpp._engine.measurements import Measurements
 from specbranch_cpp._support import logs
 from specbranch_cpp.errors import EngineClosed, EngineDied, InvalidArgument
@@ -29,8 +30,14 @@ _live: weakref.WeakSet[Lifetime] = weakref.WeakSet()
 
 
 @atexit.register
+def _end_all() -> None:
+    """Ends all threads in C++, so that none comes back when the interpreter has shut down."""
+    running_loads.stop_all()
+    _close_all()
+
+
 def _close_all() -> None:
-    """Closes all engines at exit, so that their threads end before the interpreter shuts down.
+    """Closes all engines.
 
     An engine that cannot be closed keeps no other one open. Python prints the first error.
     """
@@ -57,12 +64,20 @@ class Lifetime(Measurements):
 
     def _begin(
         self,
-        loaded: Loaded,
+        load: Callable[[], Loaded],
         shared: Shared,
         seeds: random.Random,
         chat_template: str | None = None,
     ) -> None:
-        """The engine lives from now on, in this process."""
+        """Loads the models. The engine lives from now on, in this process."""
+        try:
+            self._set_parts(load(), shared, seeds, chat_template)
+        finally:
+            running_loads.end()
+
+    def _set_parts(
+        self, loaded: Loaded, shared: Shared, seeds: random.Random, chat_template: str | None
+    ) -> None:
         self._core = loaded.core
         self._defaults = loaded.defaults
         self._seeds = seeds
@@ -150,6 +165,11 @@ class Lifetime(Measurements):
         second `close` does nothing.
         """
         if os.getpid() != self._pid:  # a forked child must not touch state of the parent's threads
+            return
+        core: Any = self._core
+        if self._reload is not None and core.is_inside:  # a finalizer; the lock may be taken
+            self._is_ended = True
+            core.close()
             return
         with self._end_lock:
             self._is_ended = True

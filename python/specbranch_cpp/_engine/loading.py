@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp import _core, policies
+from specbranch_cpp._engine import running_loads
 from specbranch_cpp._engine.adapters import described_adapters
 from specbranch_cpp._engine.request import Defaults
 from specbranch_cpp._llama import cpu_probe, file_trial
@@ -118,6 +119,7 @@ def load(options: LoadOptions, progress: Callable[[float], object] | None = None
     known = _core.PairProfile()
     if profile_path is not None and key is not None:
         known = pair_profile.load(profile_path, key())
+    running_loads.begin()  # `Lifetime._begin` ends it
     try:
         core = _core.load_engine(
             target_options,
@@ -252,6 +254,7 @@ def _idle(progress: Callable[[float], object] | None) -> Callable[[float | None]
 
     def idle(share: float | None) -> None:
         nonlocal shown
+        running_loads.check()
         logs.forward()
         if share is not None and share > shown and progress is not None:
             shown = share

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import queue
 import signal
 import socket
 import sys
@@ -18,6 +19,7 @@ from specbranch_cpp._isolated.recorded_request import replayed
 from specbranch_cpp._isolated.remote_core import FACTS
 from specbranch_cpp._isolated.served_text import ServedText
 from specbranch_cpp._support import logs
+from specbranch_cpp.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from specbranch_cpp._engine.load_options import LoadOptions
@@ -28,6 +30,9 @@ __all__ = ["main"]
 
 _TEXT_ORDERS = frozenset({"reading", "serving", "refuse", "cancel"})
 """Orders for a text: methods of `ServedText`. The first argument is its number."""
+_LONG = frozenset({"pieces", "ends", "profile", "trace", "scores"})
+"""Calls that may take long, in any order with the others."""
+_SHORT = 16384  # bytes, or tokens
 _REPORT_S = 0.5
 _END_S = 10.0  # the texts of an engine that closes are sent within this time
 
@@ -57,17 +62,22 @@ class _Log(logging.Handler):
 
 
 class OrderServer:
-    """Does what the caller's process says. `run` is for one thread."""
+    """Does what the caller's process says. `obey` is for one thread."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._loaded: Loaded | None = None
         self._texts: dict[int, ServedText] = {}
+        # Calls that compute. Orders for texts must not wait for them.
+        self._computing: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
+        threading.Thread(target=self._compute, name="specbranch-calls", daemon=True).start()
 
     def obey(self, order: tuple[Any, ...]) -> None:
         """Carries out an order. ``("call", n, name, ...)`` is answered, others are not."""
         kind, *rest = order
-        if kind == "call":
+        if kind == "call" and _is_long(*rest[1:]):
+            self._computing.put(tuple(rest))
+        elif kind == "call":
             self._answer(*rest)
         elif kind in _TEXT_ORDERS:
             number, *arguments = rest
@@ -77,6 +87,10 @@ class OrderServer:
         else:
             getattr(self, f"_on_{kind}")(*rest)
 
+    def _compute(self) -> None:
+        while True:
+            self._answer(*self._computing.get())
+
     def _answer(self, number: int, name: str, *arguments: Any) -> None:
         try:
             answer = getattr(self, f"_call_{name}")(*arguments)
@@ -85,6 +99,9 @@ class OrderServer:
             self._connection.send("error", number, described(error))
         else:
             self._connection.send("answer", number, answer)
+
+    def _call_unreadable(self, why: str) -> None:
+        raise InvalidArgument(f"an argument cannot be read in another process: {why}")
 
     def _call_load(self, folder: str, level: int, options: LoadOptions) -> dict[str, Any]:
         # The process begins in "/", where no file can take the place of a module.
@@ -199,6 +216,13 @@ class OrderServer:
         if text is not None:
             text.cancel()
             text.end()
+
+
+def _is_long(name: str, *arguments: Any) -> bool:
+    """Whether a call may take long, and may be carried out later than other orders."""
+    if name in ("tokenize", "detokenize"):
+        return len(arguments[0]) > _SHORT
+    return name in _LONG
 
 
 def _watch(parent: int) -> None:

@@ -25,6 +25,11 @@ _LARGEST = 2**30
 _SMALL = 256  # up to so many bytes are cheaper as a text than beside it
 
 
+_N_HEAD = 3
+"""The first parts of an order, among them the number and the name of a call, are no objects of the
+caller."""
+
+
 class DamagedFrame(Exception):  # noqa: N818
     """A message that cannot be read."""
 
@@ -75,22 +80,32 @@ def write_order(connection: socket.socket, order: tuple[Any, ...]) -> None:
         OSError: the other process is gone.
         ValueError: the message is too large.
     """
-    data = pickle.dumps(order, protocol=5)
+    head = pickle.dumps(order[:_N_HEAD], protocol=5)
+    data = pickle.dumps(order[_N_HEAD:], protocol=5)
     _check_size(len(data))
-    connection.sendall(_SIZES.pack(len(data), 0) + data)
+    connection.sendall(_SIZES.pack(len(head), len(data)) + head + data)
 
 
 def read_order(stream: BinaryIO) -> tuple[Any, ...] | None:
-    """Waits for a message of the caller's process. ``None``: there are no more."""
+    """Waits for a message of the caller's process. ``None``: there are no more.
+
+    A call whose arguments cannot be read becomes a call of ``unreadable``, with the reason.
+    """
     sizes = stream.read(_SIZES.size)
     if len(sizes) < _SIZES.size:
         return None
-    n_bytes, _ = _SIZES.unpack(sizes)
-    data = stream.read(n_bytes)
-    if len(data) < n_bytes:
+    n_head, n_data = _SIZES.unpack(sizes)
+    head, data = stream.read(n_head), stream.read(n_data)
+    if len(head) < n_head or len(data) < n_data:
         return None
-    order: tuple[Any, ...] = pickle.loads(data)
-    return order
+    begin: tuple[Any, ...] = pickle.loads(head)
+    try:
+        rest: tuple[Any, ...] = pickle.loads(data)
+    except Exception as error:
+        if begin[0] != "call":
+            raise
+        return (*begin[:2], "unreadable", f"{type(error).__name__}: {error}")
+    return begin + rest
 
 
 def _check_size(n_bytes: int) -> None:

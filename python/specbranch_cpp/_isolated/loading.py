@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from specbranch_cpp import _core, policies
 from specbranch_cpp._engine.loading import Loaded
+from specbranch_cpp._isolated.plain_values import plain
 from specbranch_cpp._isolated.process import EngineProcess
 from specbranch_cpp._isolated.remote_core import RemoteCore
 from specbranch_cpp._pair.hrad_weights import PairFiles, check_pair
@@ -136,6 +137,7 @@ def _load(
     while (share := shares.get()) is not None:
         if progress is not None:
             progress(share)
+    process.wait_for_log()
     (answer,) = found
     if isinstance(answer, Exception):
         raise answer
@@ -144,20 +146,21 @@ def _load(
 
 def _portable(options: LoadOptions) -> LoadOptions:
     """The options without objects of the caller. Policies stay in this process."""
-    said = options.speculation
     draft = options.draft
+    made: LoadOptions = plain(options)
     return replace(
-        options,
+        made,
         target=_with_name(options.target),
         draft=None if draft is None else _with_name(draft),
-        speculation=replace(said, value=replace(said.value, policy=None)),
+        speculation=replace(made.speculation, value=replace(made.speculation.value, policy=None)),
         trusted=True,  # the process is the trial
         verbose=False,  # this process shows the lines
     )
 
 
 def _with_name(side: ModelArgument) -> ModelArgument:
-    return replace(side, model=replace(side.model, path=os.fsdecode(side.model.path)))
+    made: ModelArgument = plain(side)
+    return replace(made, model=replace(made.model, path=str.__str__(os.fsdecode(side.model.path))))
 
 
 def _names(options: LoadOptions) -> list[str]:

@@ -11,16 +11,17 @@ import queue
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from specbranch_cpp._isolated.errors_across import again, raised_again
 from specbranch_cpp._isolated.frames import read_data, write_order
+from specbranch_cpp._isolated.log_lines import LogLines
 from specbranch_cpp._llama.child import can_start, child_environment, interpreter
 from specbranch_cpp._support.raised import start_thread
 from specbranch_cpp._support.silence import SilenceWatch
+from specbranch_cpp._support.wakeups import Wakeup
 from specbranch_cpp.errors import (
     EngineClosed,
     EngineDied,
@@ -65,7 +66,7 @@ class _Call:
     """A question to the engine's process, and its answer."""
 
     def __init__(self) -> None:
-        self.done = threading.Event()
+        self.done = Wakeup()
         self.answer: Any = None
         self.error: Exception | None = None
 
@@ -73,8 +74,10 @@ class _Call:
 class EngineProcess:
     """Starts the process, sends orders, and passes on what comes.
 
-    *Thread safety*: any thread may call every method. Three threads work for it: one sends, so that
-    no caller waits for a busy process; one receives; one keeps the last lines of standard error.
+    *Thread safety*: any thread may call every method, also a signal handler or a finalizer at any
+    place; so there is no lock. Four threads work for it: one sends, so that no caller waits for a
+    busy process; one receives; one logs; one keeps the last lines of standard error. Finalizers run
+    on these threads, too. There `call` raises an exception, because nobody could bring the answer.
 
     Args:
         timeout_s: seconds after which a process that has work, and gives no sign of it, is ended.
@@ -95,12 +98,12 @@ class EngineProcess:
         self._pid = os.getpid()
         self._numbers = itertools.count()
         self._orders: queue.SimpleQueue[tuple[Any, ...] | None] = queue.SimpleQueue()
-        self._lock = threading.RLock()  # a signal handler may call while its thread calls
         self._calls: dict[int, _Call] = {}
         self._mailboxes: dict[int, Mailbox] = {}
         self._lines: collections.deque[str] = collections.deque(maxlen=_N_LINES)
         self._over: SpecBranchError | None = None  # what every later call raises
-        self._death_listener: Callable[[EngineDied], object] = lambda _: None
+        self._death_listeners: collections.deque[Callable[[EngineDied], object]]
+        self._death_listeners = collections.deque(maxlen=1)
         self._closing = False
         self._hang = ""  # why this program has ended the process
         self._has_sign = False  # something came since the last look of the watch
@@ -129,16 +132,20 @@ class EngineProcess:
             threading.Thread(target=self._keep_lines, name="specbranch-lines"),
         ]
         self._lines_thread = others[1]
+        self._own_threads = (self._reader, *others)
+        self._log = LogLines()
         try:
-            for thread in (self._reader, *others):
+            for thread in self._own_threads:
                 thread.daemon = True
                 start_thread(thread)
+            self._log.start()
             if self._silence is not None:
                 self.send("report")
                 self._silence.start()
         except BaseException:
             self._child.kill()
             self._child.wait()
+            self._log.end()
             self._close_unread()
             raise
 
@@ -158,11 +165,8 @@ class EngineProcess:
         """Calls ``listener`` once when the process has ended by itself: on the thread of the
         connection, or here if it has already ended.
         """
-        with self._lock:
-            self._death_listener = listener
-            over = self._over
-        if isinstance(over, EngineDied):
-            listener(over)
+        self._death_listeners.append(listener)
+        self._tell_death()
 
     def add(self, mailbox: Mailbox) -> int:
         """Gives a number to a generation, whose messages the mailbox gets from now on.
@@ -170,11 +174,14 @@ class EngineProcess:
         Raises:
             EngineClosed: the process has ended.
         """
-        self._check_fork()
-        with self._lock:
-            self.check()
-            number = next(self._numbers)
-            self._mailboxes[number] = mailbox
+        self.check()
+        number = next(self._numbers)
+        self._mailboxes[number] = mailbox
+        try:
+            self.check()  # `_end_all` looks for mailboxes after it has set the end
+        except SpecBranchError:
+            del self._mailboxes[number]
+            raise
         return number
 
     def remove(self, number: int) -> None:
@@ -200,15 +207,20 @@ class EngineProcess:
         Raises:
             EngineDied: the process has ended by itself.
             EngineClosed: it was ended, or this process is a fork.
-            SpecBranchError: or another exception that the order has raised.
+            SpecBranchError: or another exception that the order has raised; or this is a thread of
+                this process, on which a finalizer runs.
         """
         call = _Call()
-        self._check_fork()
-        with self._lock:
-            self.check()
-            number = next(self._numbers)
-            self._calls[number] = call
+        self.check()
+        if self.is_inside:
+            raise SpecBranchError(
+                "the engine cannot be asked here: this code, perhaps a finalizer, runs on the "
+                "thread that gets the answers of the engine's process"
+            )
+        number = next(self._numbers)
+        self._calls[number] = call
         try:
+            self.check()  # `_end_all` looks for calls after it has set the end
             self._orders.put(("call", number, name, *arguments))
             if not call.done.wait(limit_s):
                 self._child.kill()
@@ -220,16 +232,30 @@ class EngineProcess:
         return call.answer
 
     def close(self, closed: SpecBranchError) -> None:
-        """Ends the process, and waits for its end. Later calls raise ``closed``."""
+        """Ends the process, and waits for its end. Later calls raise ``closed``.
+
+        On a thread of this process, on which a finalizer runs, it does not wait.
+        """
         if os.getpid() != self._pid:
             return
-        with self._lock:
-            self._over = self._over or closed
-            self._closing = True
+        self._over = self._over or closed
+        self._closing = True
+        if self.is_inside:
+            self._child.kill()
+            return
         self._orders.put(None)
-        if threading.current_thread() is not self._reader:
-            self._reader.join(_END_S)
+        self._reader.join(_END_S)
         self._end_child()
+        self._log.wait()
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether the current thread is one of those that work for this process."""
+        return threading.current_thread() in self._own_threads
+
+    def wait_for_log(self) -> None:
+        """Waits until the lines that have come are logged, unless a handler of the log hangs."""
+        self._log.wait()
 
     def kill(self) -> None:
         """Ends the process at once. Any code may call this, also a finalizer."""
@@ -249,7 +275,6 @@ class EngineProcess:
             raise again(self._over)
 
     def _check_fork(self) -> None:
-        # Before locking: a thread of the parent may hold the lock, and a fork has not that thread.
         if os.getpid() != self._pid:
             raise EngineClosed(CLOSED)
 
@@ -293,12 +318,10 @@ class EngineProcess:
 
     def _has_work(self) -> bool:
         """Whether the process must do something now."""
-        with self._lock:
-            # A copy, because `remove` takes no lock.
-            texts = [one for one in [*self._mailboxes.values()] if not one.ended]
-            if any(one.waits_for_caller for one in texts):
-                return False
-            return bool(texts or self._calls)
+        texts = [one for one in [*self._mailboxes.values()] if not one.ended]
+        if any(one.waits_for_caller for one in texts):
+            return False
+        return bool(texts or self._calls)
 
     def _is_silent(self, _step_s: float) -> bool:
         had_sign, self._has_sign = self._has_sign, False
@@ -329,22 +352,13 @@ class EngineProcess:
             name, level, text = message
             self._lines.append(printable(text))
             known = name in logging.root.manager.loggerDict and name.startswith(_LOGGER)
-            self._log(logging.getLogger(name if known else _LOGGER), int(level), text)
+            self._log.put(logging.getLogger(name if known else _LOGGER), int(level), text)
         elif kind == "progress":
             self.on_progress(float(*message))
         else:
             mailbox = self._mailboxes.get(message[0])
             if mailbox is not None:
                 mailbox.put(kind, *message[1:])
-
-    def _log(self, logger: logging.Logger, level: int, text: str) -> None:
-        try:
-            logger.log(level, "%s", text)
-        except Exception:  # noqa: BLE001, a handler of this program says nothing of the process
-            # As if the thread had ended, which must go on.
-            arguments = (*sys.exc_info(), threading.current_thread())
-            with contextlib.suppress(Exception):
-                threading.excepthook(threading.ExceptHookArgs(arguments))
 
     def _keep_lines(self) -> None:
         stream = self._child.stderr
@@ -367,24 +381,23 @@ class EngineProcess:
             self._silence.stop()
         if self._lines_thread.ident is not None:  # an interrupt may come before its start
             self._lines_thread.join(1.0)
-        with self._lock:
-            if self._over is None:
-                self._over = (
-                    EngineClosed("[Engine] the engine is closed")
-                    if self._closing
-                    else self._death(damage)
-                )
-            over, listener = self._over, self._death_listener
-            calls, mailboxes = [*self._calls.values()], [*self._mailboxes.values()]
-        for call in calls:
+        ended = EngineClosed("[Engine] the engine is closed") if self._closing else None
+        over = self._over = self._over or ended or self._death(damage)
+        # Who comes later than this sees the end.
+        for call in [*self._calls.values()]:
             call.error = again(over)
             call.done.set()
-        for mailbox in mailboxes:
+        for mailbox in [*self._mailboxes.values()]:
             mailbox.end(over)
         self._orders.put(None)
+        self._log.end()
         self._socket.close()
-        if isinstance(over, EngineDied):
-            listener(over)
+        self._tell_death()
+
+    def _tell_death(self) -> None:
+        if isinstance(self._over, EngineDied):
+            with contextlib.suppress(IndexError):  # it was told
+                self._death_listeners.pop()(self._over)
 
     def _death(self, damage: str) -> EngineDied:
         # 0: it does not end so by itself. This program ignores SIGCHLD, or has waited elsewhere.

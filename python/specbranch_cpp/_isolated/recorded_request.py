@@ -6,6 +6,7 @@ from array import array
 from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp import _core
+from specbranch_cpp._isolated.plain_values import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,28 +39,28 @@ class RecordedRequest(_core.Request):
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
-        kept = array("i", value).tobytes() if name in _TOKENS else value
+        kept = array("i", value).tobytes() if name in _TOKENS else plain(value)
         self.steps.append(("set", name, kept))
 
     def use_fixed(self, *arguments: Any) -> None:
         super().use_fixed(*arguments)
-        self.steps.append(("call", "use_fixed", arguments))
+        self.steps.append(("call", "use_fixed", plain(arguments)))
 
     def use_confidence(self, *arguments: Any) -> None:
         super().use_confidence(*arguments)
-        self.steps.append(("call", "use_confidence", arguments))
+        self.steps.append(("call", "use_confidence", plain(arguments)))
 
     def use_ada_edl(self, *arguments: Any) -> None:
         super().use_ada_edl(*arguments)
-        self.steps.append(("call", "use_ada_edl", arguments))
+        self.steps.append(("call", "use_ada_edl", plain(arguments)))
 
     def use_hrad(self, *arguments: Any) -> None:
         super().use_hrad(*arguments)
-        self.steps.append(("call", "use_hrad", arguments))
+        self.steps.append(("call", "use_hrad", plain(arguments)))
 
     def use_hook(self, *arguments: Any) -> None:
         super().use_hook(*arguments)
-        self.steps.append(("call", "use_hook", arguments))
+        self.steps.append(("call", "use_hook", plain(arguments)))
 
     def new_channel(self, *, masks: bool, rows: bool) -> RemoteChannel:  # type: ignore[override]
         """See `_core.Request.new_channel`. The channel of the core is in the other process."""

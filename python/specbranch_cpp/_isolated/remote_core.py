@@ -133,7 +133,15 @@ class RemoteCore:
             self._ends = frozenset(self._process.call("ends"))
         return token in self._ends
 
+    @property
+    def is_inside(self) -> bool:
+        """Whether the current thread brings the answers of the process; `close` does not wait."""
+        return self._process.is_inside
+
     def close(self) -> None:
+        if self.is_inside:  # another thread may hold the lock, and wait for this one
+            self._process.close(EngineClosed(CLOSED))
+            return
         with self._lock:
             if self.closed or self._is_closing:
                 return

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 import weakref
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from specbranch_cpp._engine.outputs import RemoteEnd, RemoteQuestion, RemoteToke
 from specbranch_cpp._isolated.errors_across import again, raised_again
 from specbranch_cpp._isolated.process import EngineProcess
 from specbranch_cpp._support.short_waits import WAIT_S
+from specbranch_cpp._support.wakeups import Changes
 from specbranch_cpp.errors import EngineClosed, SpecBranchError
 
 if TYPE_CHECKING:
@@ -23,19 +24,38 @@ if TYPE_CHECKING:
 __all__ = ["RemoteGeneration"]
 
 
+@dataclass(eq=False)
+class _Question:
+    """A policy request.
+
+    Attributes:
+        number: its number; a generation has at most one open request.
+        value: what the policy gets.
+        is_served: whether somebody works on it.
+        is_over: whether it has its answer, or needs none any more.
+    """
+
+    number: int
+    value: RemoteQuestion
+    is_served: bool = False
+    is_over: bool = False
+
+
 class _Received:
-    """What has come of a generation. The thread of the connection writes, others read."""
+    """What has come of a generation. The thread of the connection writes, others read.
+
+    There is no lock: each thread sets attributes that others only read, or sets flags only. Code of
+    the caller, such as a signal handler, may run at any place of a reader.
+    """
 
     def __init__(
         self, channel: RemoteChannel | None, on_end: Callable[[dict[str, Any]], None]
     ) -> None:
-        self.changed = threading.Condition()
+        self.changes = Changes()
         self.outputs: list[RemoteToken | RemoteEnd] = []
-        self.question: RemoteQuestion | None = None
+        self._question: _Question | None = None
         self.error: Exception | None = None
         self.last_words: dict[str, Any] | None = None
-        self.n_question = 0
-        self.is_served = False  # somebody works on the question
         self.is_read = True  # as far as the other process knows
         self._channel = channel
         self._on_end = on_end
@@ -44,6 +64,12 @@ class _Received:
     def ended(self) -> bool:
         """Whether nothing more will come."""
         return self.error is not None or self.last_words is not None
+
+    @property
+    def question(self) -> _Question | None:
+        """The policy request that waits for its answer."""
+        question = self._question
+        return None if question is None or question.is_over else question
 
     @property
     def waits_for_caller(self) -> bool:
@@ -62,42 +88,34 @@ class _Received:
         if kind == "no_tasks":
             self._end_channel(None)
             return
-        with self.changed:
-            if kind == "token":
-                token, data, origin, logprob, top = message
-                pairs = [(other, value) for other, value in top]
-                self.outputs.append(RemoteToken(token, data, origin, logprob, pairs))
-            elif kind == "question":
-                self.n_question, question = message
-                self.question = RemoteQuestion(**vars(question))
-                self.is_served = False
-            elif kind == "skipped":
-                self.is_read = False
-                if message[0] == self.n_question and not self.is_served:
-                    self.question = None
-            elif kind == "end":
-                end, self.last_words = message
-                self._on_end(self.last_words)
-                self.outputs.append(RemoteEnd(**vars(end)))
-            elif kind == "failed":
-                error, failed_task, self.last_words = message
-                self._on_end(self.last_words)
-                self._end_channel(failed_task)
-                self.error = raised_again(*error)
-            self.changed.notify_all()
-
-    def forget_question(self, number: int) -> None:
-        """The question of this number has its answer. The next one may have come already."""
-        with self.changed:
-            if self.n_question == number:
-                self.question = None
+        if kind == "token":
+            token, data, origin, logprob, top = message
+            pairs = [(other, value) for other, value in top]
+            self.outputs.append(RemoteToken(token, data, origin, logprob, pairs))
+        elif kind == "question":
+            number, value = message
+            self._question = _Question(number, RemoteQuestion(**vars(value)))
+        elif kind == "skipped":
+            self.is_read = False
+            question = self.question
+            if question is not None and question.number == message[0] and not question.is_served:
+                question.is_over = True
+        elif kind == "end":
+            end, self.last_words = message
+            self._on_end(self.last_words)
+            self.outputs.append(RemoteEnd(**vars(end)))
+        elif kind == "failed":
+            error, failed_task, self.last_words = message
+            self._on_end(self.last_words)
+            self._end_channel(failed_task)
+            self.error = raised_again(*error)
+        self.changes.tell()
 
     def end(self, error: SpecBranchError) -> None:
         """See `Mailbox`."""
-        with self.changed:
-            if not self.ended:
-                self.error = error
-            self.changed.notify_all()
+        if not self.ended:
+            self.error = error
+        self.changes.tell()
         self._end_channel(None)
 
     def _end_channel(self, failed_task: int | None) -> None:
@@ -124,6 +142,7 @@ class RemoteGeneration:
         channel = request.channel
         self._process = process
         self._received = _Received(channel, on_end)
+        self._asked: _Question | None = None  # the one that `get` has given
         self._number = process.add(self._received)
         if channel is not None:
             channel.connect(self._number, process.call)
@@ -137,35 +156,49 @@ class RemoteGeneration:
 
     def get(self, index: int) -> RemoteToken | RemoteEnd | RemoteQuestion:
         """The output of that index, or a policy request until it is answered."""
+        found = self._look(index)
+        if found is None:
+            with self._received.changes.watched() as change:
+                while (found := self._look(index)) is None:
+                    change.wait(WAIT_S)
+        return found
+
+    def _look(self, index: int) -> RemoteToken | RemoteEnd | RemoteQuestion | None:
+        """What `get` returns. ``None``: it has not come yet."""
         received = self._received
-        with received.changed:
-            while len(received.outputs) <= index:
-                if received.question is not None:
-                    if not received.is_served:
-                        received.is_served = True
-                        self._process.send("serving", self._number, received.n_question)
-                    return received.question
-                if received.error is not None:
-                    raise again(received.error)
-                if not received.is_read:
-                    received.is_read = True
-                    self._process.send("reading", self._number)
-                received.changed.wait(WAIT_S)
+        # First: what belongs to an error, or was there before it, is put before it.
+        error = received.error
+        if len(received.outputs) > index:
             return received.outputs[index]
+        question = received.question
+        if question is not None:
+            if not question.is_served:
+                question.is_served = True
+                self._process.send("serving", self._number, question.number)
+            self._asked = question
+            return question.value
+        if error is not None:
+            raise again(error)
+        if not received.is_read:
+            received.is_read = True
+            self._process.send("reading", self._number)
+        return None
 
     def answer(self, draft_length: int, branch_at: int, branches: int, submit: int) -> None:
         """Answers the policy request of `get`; -1 leaves a value to the mode."""
-        number = self._received.n_question
+        question = self._asked
+        assert question is not None
         plan = (draft_length, branch_at, branches, submit)
         with contextlib.suppress(EngineClosed):  # the text has ended, and `get` says how
-            self._process.call("plan", self._number, number, *plan)
-        self._received.forget_question(number)
+            self._process.call("plan", self._number, question.number, *plan)
+        question.is_over = True
 
     def refuse(self) -> None:
         """No plan: the generation ends."""
-        number = self._received.n_question
-        self._process.send("refuse", self._number, number)
-        self._received.forget_question(number)
+        question = self._asked
+        assert question is not None
+        self._process.send("refuse", self._number, question.number)
+        question.is_over = True
 
     def cancel(self) -> None:
         """Ends the work within one forward pass; never waits."""

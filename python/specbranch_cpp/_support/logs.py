@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import sys
+from typing import Any
 
 from specbranch_cpp import _core
 from specbranch_cpp.errors import printable
@@ -50,4 +52,14 @@ def show() -> None:
 
 
 class _Shown(logging.StreamHandler):  # type: ignore[type-arg]
-    """A handler class of our own, so that the handler can be found again."""
+    """A handler class of our own, so that the handler can be found again.
+
+    It writes to the standard error of the moment, which programs redirect.
+    """
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> Any:
+        return sys.stderr

@@ -155,7 +155,7 @@ def test_a_fork_does_not_wait_for_a_thread_of_its_parent(tiny: Path) -> None:
         locked, done = threading.Event(), threading.Event()
 
         def hold() -> None:
-            with core._process._lock, engine._end_lock:
+            with core._lock, engine._end_lock:
                 locked.set()
                 done.wait(120)
 

@@ -10,6 +10,8 @@ from tests.python.support.interrupts import INTERRUPT_WAIT
 from specbranch_cpp._engine import lifetime
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.python.conftest import MakeFake, RunPython
 
 # An engine of fakes whose passes take `step_us`; the whole context takes hours, and so would a
@@ -107,6 +109,56 @@ print("there")
 {ENDINGS[ending]}
 """
     assert python(PREAMBLE + code) == "there"
+
+
+LOADING = """
+import threading, time
+from specbranch_cpp import Engine, EngineClosed
+loading = threading.Event()
+
+def progress(share):
+    loading.set()
+    time.sleep(0.05)
+
+def load():
+    while True:
+        Engine(PATH, n_ctx=128, n_threads=1, trusted=True, isolate=ISOLATE, measure_costs=False,
+               progress_callback=progress)
+
+def loads():
+    try:
+        load()
+    except EngineClosed:
+        pass
+
+for _ in range(3):
+    threading.Thread(target=loads, daemon=True).start()
+assert loading.wait(120)
+print("there")
+"""
+
+
+@pytest.mark.parametrize("isolate", [False, True])
+def test_exit_while_models_load(python: RunPython, tiny: Path, isolate: bool) -> None:
+    code = LOADING.replace("PATH", repr(str(tiny))).replace("ISOLATE", str(isolate))
+    assert python(code) == "there"
+
+
+def test_no_load_begins_at_the_end(python: RunPython, tiny: Path) -> None:
+    code = f"""
+import atexit
+
+def load():
+    try:
+        Engine({str(tiny)!r}, n_ctx=128, trusted=True)
+    except EngineClosed as error:
+        print(error)
+
+atexit.register(load)  # runs after the ends that are registered later
+from specbranch_cpp import Engine, EngineClosed
+"""
+    told = "[Engine] the engine was not loaded, because the program ends"
+    assert python(code) == told
 
 
 def test_an_engine_that_cannot_be_closed_keeps_no_other_one_open(

@@ -1,0 +1,43 @@
+"""Values of the caller without the caller's classes, which another process cannot import."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+__all__ = ["plain"]
+
+_OURS = "specbranch_cpp"
+
+
+def plain(value: Any) -> Any:
+    """The same value, with Python's own texts and numbers instead of those of other classes.
+
+    Lists, tuples, dictionaries and our dataclasses get plain values. Other objects stay.
+    """
+    kind = type(value)
+    if kind in (list, tuple):
+        return kind(map(plain, value))
+    if kind is dict:
+        return {plain(key): plain(of) for key, of in value.items()}
+    if kind.__module__.partition(".")[0] == _OURS:
+        return _plain_fields(value) if is_dataclass(value) else value
+    for base in (str, int, float):
+        if isinstance(value, base) and kind not in (base, bool):
+            return _as(base, value)
+    return value
+
+
+def _as(base: type, value: Any) -> Any:
+    """A member of an enumeration says its name if it is asked by ``str``, not its value."""
+    if base is str:
+        return str.__str__(value)
+    return int.__int__(value) if base is int else float.__float__(value)
+
+
+def _plain_fields(value: Any) -> Any:
+    made = copy.copy(value)
+    for field in fields(value):
+        object.__setattr__(made, field.name, plain(getattr(value, field.name)))
+    return made
