@@ -29,6 +29,9 @@ if str(ROOT) not in sys.path:
 # The files of the tests are new all the time. What tests the trial of new files sets this itself.
 os.environ.setdefault("SPECBRANCH_FILE_TRIAL", "0")
 
+# Several tests run at once on the same cores. PyTorch would start threads for all of them.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # Where we were started in the background, Ctrl-C is ignored, also by the processes we start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

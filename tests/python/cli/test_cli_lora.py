@@ -93,7 +93,7 @@ def test_check_recommends_the_adapters_too(
 
 def test_check_exact_tests_adapters(pair: tuple[Path, Path], adapters: tuple[Path, Path]) -> None:
     plain, adapted = (
-        json.loads(run("check", pair[0], "-c", 1024, "-t", 1, "--exact", "--json", *more).stdout)
+        json.loads(run("check", pair[0], "-c", 256, "-t", 1, "--exact", "--json", *more).stdout)
         for more in ((), ("--lora", adapters[0]))
     )
     assert plain["chosen"]["multiple"] == 1
