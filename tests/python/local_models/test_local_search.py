@@ -275,6 +275,22 @@ def test_a_variable_that_names_no_folder(home: FakeHome, variable: str) -> None:
     assert (found.path, found.reason) == (home.environ[variable], "this is a FIFO, not a folder")
 
 
+@pytest.mark.parametrize("name", ["x" * 300, "self/hub"])
+def test_a_variable_that_names_a_folder_that_cannot_be_reached(
+    home: FakeHome, tiny: Path, name: str
+) -> None:
+    """The other folders are searched all the same."""
+    (home.folder / "self").symlink_to("self")
+    for variable in ("LLAMA_CACHE", "OLLAMA_MODELS"):
+        home.environ[variable] = str(home.folder / name)
+    put(tiny, home.folder / "given/a.gguf")
+    found = home.find(home.folder / "given")
+    assert [model.name for model in found.models] == ["a.gguf"]
+    assert {each.path.removeprefix(home.environ["LLAMA_CACHE"]) for each in found.unusable} == {
+        "", "/manifests",
+    }  # fmt: skip
+
+
 @pytest.fixture
 def foreign() -> Iterator[Path]:
     """A folder that all users can reach."""
