@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
@@ -215,8 +216,11 @@ def _show_rest(console: Console, catalog: Catalog, *, everything: bool) -> None:
             console.print(f"{other.kind}: {one_line(other.path)}", style="dim", soft_wrap=True)
     elif kinds:
         words = ", ".join(f"{kind} ({n})" for kind, n in sorted(kinds.items()))
-        console.print(f"left out, because they are no models: {words} (--all)", style="dim")
+        console.print(f"left out, because they are no text models: {words} (--all)", style="dim")
     for each in catalog.unusable:
+        # Ollama's files have digests in place of names.
+        told = Path(each.path).name == Path(each.name).name or not each.name
+        name = "" if told else f" ({one_line(each.name)})"
         console.print(
-            f"{one_line(each.path)}: {one_line(each.reason)}", style="yellow", soft_wrap=True
+            f"{one_line(each.path)}{name}: {one_line(each.reason)}", style="yellow", soft_wrap=True
         )
