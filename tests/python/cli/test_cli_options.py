@@ -1,0 +1,46 @@
+"""What the command line says about options that are wrong, or that do nothing."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import pytest
+from typer.testing import CliRunner
+
+from specbranch_cpp import _core
+from specbranch_cpp.cli import app
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from typer.testing import Result
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(each) for each in arguments], env={"COLUMNS": "200"})
+
+
+@pytest.fixture
+def short(pair: tuple[Path, Path]) -> list[object]:
+    """A short text of a pair, with a thread for each model."""
+    return [
+        "generate", "-m", pair[0], "-md", pair[1], "-c", "64", "-t", "1", "-td", "1", "-q",
+        "--no-measure-costs", "-p", "x", "-n", "2",
+    ]  # fmt: skip
+
+
+def test_layers_on_gpus_that_are_not_there(
+    short: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_core, "list_devices", lambda: [SimpleNamespace(is_gpu=False)])
+    for options, told in (
+        (["-ngl", "99"], "--n-gpu-layers is 99, but"),
+        (["-ngl", "all", "-ngld", "1"], "--n-gpu-layers is all and --draft-n-gpu-layers is 1, but"),
+    ):
+        done = run(*short, *options)
+        assert done.exit_code == 0
+        assert done.stderr.count("\n") == 1
+        assert f"specbranch: {told} llama.cpp finds no GPU here" in done.stderr
+    for option in ("0", "auto"):
+        assert run(*short, "-ngl", option, "-ngld", option).stderr == ""
