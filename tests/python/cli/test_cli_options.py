@@ -44,3 +44,9 @@ def test_layers_on_gpus_that_are_not_there(
         assert f"specbranch: {told} llama.cpp finds no GPU here" in done.stderr
     for option in ("0", "auto"):
         assert run(*short, "-ngl", option, "-ngld", option).stderr == ""
+
+
+def test_an_answer_without_tokens(pair: tuple[Path, Path]) -> None:
+    done = run("chat", "-m", pair[0], "-n", "0")
+    assert done.exit_code == 2
+    assert "--n-predict: an answer of 0 tokens is none; give at least 1, or -1" in done.stderr
