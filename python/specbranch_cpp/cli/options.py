@@ -111,6 +111,15 @@ Draft = Annotated[
         "without -m that of the bundled pair.",
     ),
 ]
+NeededDraft = Annotated[
+    Path | None,
+    models(
+        "--model-draft",
+        "-md",
+        help="GGUF file of the draft model, which -m needs here; default: that of the bundled "
+        "pair.",
+    ),
+]
 Lora = Annotated[
     list[str] | None,
     option(

@@ -50,3 +50,16 @@ def test_an_answer_without_tokens(pair: tuple[Path, Path]) -> None:
     done = run("chat", "-m", pair[0], "-n", "0")
     assert done.exit_code == 2
     assert "--n-predict: an answer of 0 tokens is none; give at least 1, or -1" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        (["demo"], "which -m needs here"),
+        (["hrad", "collect"], "which -m needs here"),
+        (["generate"], "with -m no draft"),
+    ],
+)
+def test_what_a_target_without_a_draft_means(command: list[str], told: str) -> None:
+    words = " ".join(run(*command, "--help").stdout.replace("\u2502", " ").split())
+    assert told in words
