@@ -106,7 +106,8 @@ def run(
         list[Path] | None,
         options.models("--model-draft", "-md",
                        help="Draft model; repeatable: each draft makes a pair with the target; "
-                       "default: no draft."),
+                       "default: no draft.",
+                       parser=options.model_file),
     ] = None,
     pair: Annotated[
         list[str] | None,

@@ -33,6 +33,7 @@ def option(
     help: str,  # noqa: A002
     metavar: str | None = None,
     completion: Callable[[str], list[str]] | None = None,
+    parser: Callable[[str], Any] | None = None,
 ) -> Any:
     """An option whose help text contains its default."""
     return typer.Option(
@@ -42,7 +43,15 @@ def option(
         metavar=metavar,
         show_default=False,
         autocompletion=completion,
+        parser=parser,
     )
+
+
+def model_file(text: str) -> Path:
+    """The path of a model. An empty one would be the working directory."""
+    if not text:
+        raise typer.BadParameter("the name of the model is empty")
+    return Path(text)
 
 
 def complete_mode(incomplete: str) -> list[str]:
@@ -69,7 +78,11 @@ def complete_gguf(incomplete: str) -> list[str]:
 def gguf(metavar: str, help: str) -> Any:  # noqa: A002
     """An argument that names a model's file."""
     return typer.Argument(
-        help=help, metavar=metavar, show_default=False, autocompletion=complete_gguf
+        help=help,
+        metavar=metavar,
+        show_default=False,
+        autocompletion=complete_gguf,
+        parser=model_file,
     )
 
 
@@ -100,7 +113,12 @@ def min_p(default: str) -> Any:
 
 Model = Annotated[
     Path | None,
-    models("--model", "-m", help="GGUF file of the target model; default: the bundled pair."),
+    models(
+        "--model",
+        "-m",
+        help="GGUF file of the target model; default: the bundled pair.",
+        parser=model_file,
+    ),
 ]
 Draft = Annotated[
     Path | None,
@@ -109,6 +127,7 @@ Draft = Annotated[
         "-md",
         help="GGUF file of the draft model; default: with -m no draft, only texts propose tokens; "
         "without -m that of the bundled pair.",
+        parser=model_file,
     ),
 ]
 NeededDraft = Annotated[
@@ -118,6 +137,7 @@ NeededDraft = Annotated[
         "-md",
         help="GGUF file of the draft model, which -m needs here; default: that of the bundled "
         "pair.",
+        parser=model_file,
     ),
 ]
 Lora = Annotated[

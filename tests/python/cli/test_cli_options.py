@@ -63,3 +63,23 @@ def test_an_answer_without_tokens(pair: tuple[Path, Path]) -> None:
 def test_what_a_target_without_a_draft_means(command: list[str], told: str) -> None:
     words = " ".join(run(*command, "--help").stdout.replace("\u2502", " ").split())
     assert told in words
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (["generate", "-p", "x", "-m", ""], "--model"),
+        (["chat", "-m", "x.gguf", "-md", ""], "--model-draft"),
+        (["demo", "-m", "x.gguf", "-md", ""], "--model-draft"),
+        (["bench", "run", "-m", "x.gguf", "-md", ""], "--model-draft"),
+        (["check", ""], "TARGET"),
+        (["check", "x.gguf", ""], "DRAFT"),
+    ],
+)
+def test_an_empty_name_of_a_model(arguments: list[str], name: str) -> None:
+    done = run(*arguments)
+    assert done.exit_code == 2
+    (line,) = [
+        each for each in done.stderr.splitlines() if "the name of the model is empty" in each
+    ]
+    assert name in line
