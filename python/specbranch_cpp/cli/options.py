@@ -271,7 +271,7 @@ NAMES = {
         "top_k", "top_p", "min_p", "repeat_penalty", "presence_penalty", "frequency_penalty",
         "seed", "mode", "max_branches", "n_gpu_layers", "draft_n_gpu_layers", "port", "queue_size",
         "cpus", "draft_cpus", "stop", "profile", "isolate_timeout", "alias", "seconds",
-        "placements",
+        "placements", "samplers",
     )
 }  # fmt: skip
 """For `render.reporting`: the option of each argument of the engine and the server."""

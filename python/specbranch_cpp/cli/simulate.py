@@ -42,6 +42,7 @@ _NAMES = {
     "n_tokens": "--tokens",
     "seed": "--seed",
     "profile": "--profile",
+    "the picture": "--plot",
 }
 """For `render.reporting`: the option of each argument of the simulator."""
 

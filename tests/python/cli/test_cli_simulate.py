@@ -78,7 +78,7 @@ def test_several_clients() -> None:
         (["--hop-us", "nan"], "--hop-us is nan"),
         (["--tokens", "0"], "--tokens is 0"),
         (["--seed", "-1"], "--seed is -1"),
-        (["--plot", "x.svg"], ".png"),
+        (["--plot", "x.svg"], "--plot is 'x.svg'; its name must end in .png"),
         (["--profile", "none.json", "--ratio", "3"], "do not give --ratio"),
         (["--profile", "none.json"], "--profile 'none.json' cannot be read: No such file"),
         (["--profile", "/"], "--profile '/' cannot be read: it is a folder"),
