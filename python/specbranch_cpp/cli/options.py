@@ -47,6 +47,14 @@ def option(
     )
 
 
+def is_file(text: str) -> bool:
+    """Whether this is the path of a file. A text that can be no path is none."""
+    try:
+        return Path(text).is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def model_file(text: str) -> Path:
     """The path of a model. An empty one would be the working directory."""
     if not text:
@@ -335,9 +343,14 @@ def lora_files(
 
     ``applied`` of False: all scales are 0.
     """
-    found = [(path, 1.0) for each in plain or () for path in each.split(",")]
+    found = [
+        (path, 1.0)
+        for each in plain or ()
+        for path in ([each] if is_file(each) else each.split(","))
+    ]
     for each in scaled or ():
-        for item in each.split(","):
+        # A path may have commas.
+        for item in [each] if is_file(each.rpartition(":")[0]) else each.split(","):
             path, colon, number = item.rpartition(":")
             try:
                 found.append((path, float(number)))
