@@ -22,8 +22,8 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp import _core
+from specbranch_cpp._pair import saved_profile
 from specbranch_cpp._support import checked, core_simulation, simulated_clients
-from specbranch_cpp._support.files import from_json, read_file
 from specbranch_cpp._support.simulated_clients import Client, ClientsResult
 from specbranch_cpp._support.simulated_machines import CURVES, MACHINES, Machine, find_machine
 from specbranch_cpp.errors import InvalidArgument
@@ -54,7 +54,6 @@ __all__ = [
 ]
 
 _MAX_SEED = 2**63 - 1
-_ROUNDED = 1.0 + 1e-6  # hits of a profile may be above their number by rounding
 MODES = ("autoregressive", "speculative", "pearl", "specbranch", "auto")
 
 # The shares at which rank 2, 3 .. was right, of the positions where the first candidate was wrong.
@@ -425,13 +424,7 @@ def load_profile(source: str | os.PathLike[str] | Mapping[str, Any]) -> dict[str
     Raises:
         InvalidArgument: the source cannot be read, or it has no costs.
     """
-    content: Any = source
-    if not isinstance(source, Mapping):
-        try:
-            content = from_json(read_file(os.fsdecode(checked.path("source", source))))
-        except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error
-            raise InvalidArgument(f"profile {str(source)!r} cannot be read: {reason}") from None
+    content: Any = source if isinstance(source, Mapping) else saved_profile.read(source)
     costs = content.get("costs", content) if isinstance(content, Mapping) else None
     if not isinstance(costs, Mapping) or not (costs.get("target_us") and costs.get("draft_us")):
         raise InvalidArgument(
@@ -444,21 +437,7 @@ def load_profile(source: str | os.PathLike[str] | Mapping[str, Any]) -> dict[str
             for name in ("target_slowdown", "draft_slowdown")
         },
     }
-    # There is a table for each class of temperatures. Use the table with the most observations.
-    counts = []
-    for i, table in checked.items("acceptance", content.get("acceptance") or ()):
-        if not isinstance(table, Mapping):
-            raise InvalidArgument(f"acceptance[{i}] is {table!r:.60}; it must be a table")
-        n, hits = (
-            checked.at_least(f"acceptance[{i}].{name}", table.get(name, 0.0), 0.0)
-            for name in ("first_count", "first_hits")
-        )
-        if hits > _ROUNDED * n:
-            raise InvalidArgument(
-                f"acceptance[{i}].first_hits is {hits}; it must be at most first_count, {n}"
-            )
-        counts.append((n, hits))
-    most, hits = max(counts, default=(0.0, 0.0))
+    most, hits = saved_profile.first_choices(content)
     if most > 0:
         found["alpha"] = min(1.0, hits / most)
     return found

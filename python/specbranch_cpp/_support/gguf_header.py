@@ -93,12 +93,27 @@ class Header:
             return _KINDS_BY_ARCHITECTURE[self.architecture]
         return "vocabulary without weights" if self.vocabulary and not self.tensors else None
 
+    @property
+    def embeds(self) -> bool:
+        """Whether the file is a model for embeddings or ranking, which writes no text."""
+        arch = self.architecture
+        pooling = self.values.get(f"{arch}.pooling_type", 0)
+        return (
+            arch in _EMBEDDERS
+            or self.values.get(f"{arch}.attention.causal", True) is False
+            or (isinstance(pooling, int) and pooling > 0)
+        )
+
 
 _KINDS = {
     "adapter": "LoRA adapter",
     "imatrix": "importance matrix",
     "mmproj": "multimodal projector",
 }
+_EMBEDDERS = {
+    "bert", "eurobert", "gemma-embedding", "jina-bert-v2", "jina-bert-v3", "llama-embed",
+    "modern-bert", "neo-bert", "nomic-bert", "nomic-bert-moe", "t5encoder",
+}  # fmt: skip
 _KINDS_BY_ARCHITECTURE = {"clip": "multimodal projector", "controlvector": "control vector"}
 
 

@@ -19,12 +19,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "INTERRUPTED", "default_interrupts", "discard_output", "end_with_one_line",
-    "leave_on_interrupts", "standard_streams",
+    "leave_on_interrupts", "standard_streams", "use_readable_width",
 ]  # fmt: skip
 
 INTERRUPTED = 130
 """The exit code after Ctrl-C."""
 _PACKAGE = "specbranch_cpp"
+_NARROWEST = 20
+"""The least ``COLUMNS`` that is believed."""
+_USUAL_WIDTH = "80"
 _STDERR = 2
 """The number of standard error."""
 
@@ -105,6 +108,16 @@ def standard_streams() -> Iterator[None]:
             name = error.filename or "standard output"
             print(f"specbranch: {name}: {error.strerror}", file=sys.stderr)
         raise SystemExit(1) from None
+
+
+def use_readable_width() -> None:
+    """Replaces a width in ``COLUMNS`` with which rich would print nothing, or few letters a line.
+
+    Some programs set 0 where they know no width.
+    """
+    width = os.environ.get("COLUMNS", "")
+    if width.isdigit() and (not width.isdecimal() or int(width) < _NARROWEST):
+        os.environ["COLUMNS"] = _USUAL_WIDTH
 
 
 class _Notes(io.FileIO):

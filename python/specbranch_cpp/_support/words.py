@@ -27,6 +27,20 @@ def in_unicode(name: str) -> str:
     return re.sub("[\ud800-\udfff]", "\ufffd", name)
 
 
+def one_line(text: str) -> str:
+    """A name of a file, or other text, with escapes for characters that a line must not have.
+
+    Bytes of a name that are no text become ``\\xff`` and the like.
+    """
+    return "".join(each if each.isprintable() else _escape(each) for each in text)
+
+
+def _escape(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":  # how Python reads a byte of a name that is no text
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode()
+
+
 def count(number: float) -> str:
     """A large number, such as ``7.3 million``."""
     for size, unit in ((10**9, "billion"), (10**6, "million")):

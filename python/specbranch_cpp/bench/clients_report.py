@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from specbranch_cpp._support.files import create_file
 from specbranch_cpp._support.percentiles import percentile
 from specbranch_cpp.bench import variants
-from specbranch_cpp.bench.records import write_line
+from specbranch_cpp.bench.records import in_lines, write_line
 from specbranch_cpp.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -179,6 +179,7 @@ def cells(row: ClientsRow) -> list[str]:
 
 def markdown(header: Record, found: Sequence[ClientsRow]) -> str:
     """The report of a run."""
+    header = in_lines(header)
     plan: dict[str, Any] = header["plan"]
     models = " + ".join(side["name"] for side in plan["pair"].values() if side is not None)
     setting = (

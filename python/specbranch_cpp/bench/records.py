@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp._support.files import from_json, open_log, read_file
 from specbranch_cpp._support.system import lock_file
+from specbranch_cpp._support.words import one_line
 from specbranch_cpp.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -54,6 +55,18 @@ def read(folder: Path) -> list[Record]:
         InvalidArgument: the file does not exist, is damaged, or has another format.
     """
     return _parse(folder / NAME, FORMAT)[0]
+
+
+def in_lines(value: Any) -> Any:
+    """A record with every text as one line that can be written in UTF-8.
+
+    Names of files may have bytes that are no text.
+    """
+    if isinstance(value, str):
+        return one_line(value)
+    if isinstance(value, dict):
+        return {one_line(name): in_lines(each) for name, each in value.items()}
+    return [in_lines(each) for each in value] if isinstance(value, list) else value
 
 
 def _parse(path: Path, wanted: str) -> tuple[list[Record], int]:

@@ -177,7 +177,7 @@ def write_report(folder: Path, *, pictures: bool = True) -> tuple[Summary, Seque
         InvalidArgument: the folder has no run, or the run is damaged.
         OSError: the folder cannot be written.
     """
-    found = records.read(folder)
+    found = [records.in_lines(record) for record in records.read(folder)]
     try:
         summary = statistics.summarize(found)
         sections = report.sections(found, summary)

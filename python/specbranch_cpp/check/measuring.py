@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from specbranch_cpp._support.words import several
@@ -44,8 +45,8 @@ class Place:
 class Assessment:
     """The result. Without a measurement, ``reason`` says why.
 
-    ``expected_ms`` is the time of a target step with which the speed-ups were predicted, ``traces``
-    are the texts with the proposals of the draft.
+    ``expected_ms`` is the time of a target step before the timed texts, ``traces`` are the texts
+    with the proposals of the draft.
     """
 
     verdict: Verdict
@@ -96,7 +97,8 @@ def measure(
     if _drift(step_ms, rate) > _STEADY:
         report.notes.append(
             f"a target step took {step_ms:.1f} ms before the timed texts and {1000.0 / rate:.1f} "
-            "ms in them; other work on this machine makes the expected speed-ups less certain"
+            "ms in them; the expected speed-ups are those of the later times, and other work on "
+            "this machine makes them less certain"
         )
     n_alone = alone(target, machine, report.n_gpu_layers)
     if n_alone > n_threads:
@@ -147,15 +149,20 @@ def assess(engine: Engine, sample: Sample, place: Place) -> Assessment:
 
     costs = engine.costs or costs  # the steps since then have refined the costs
     pair, machine = models(costs)
-    modes = predicted_speedup.expect(
-        pair, machine, traces, max_draft=sample.max_draft, max_branches=sample.max_branches
+    expect = partial(
+        predicted_speedup.expect, max_draft=sample.max_draft, max_branches=sample.max_branches
     )
+    modes = expect(pair, machine, traces)
     chosen = _worth_timing(modes)
     timing = sampler.time(chosen, n_tokens)
-    modes = [timing.fill_in(mode) for mode in modes]
-    recommended = _recommended([timing.fill_in(mode) for mode in chosen])
     predicted = costs
     costs = engine.costs or costs  # the timed texts have refined the costs again
+    pair, machine = models(costs)
+    drift = _drift(predicted.target_ms[0], timing.tokens_per_second)
+    if drift > _STEADY:  # figures and verdict are about the same step times
+        modes = expect(pair, machine, traces, measured=chosen)
+    filled_in = {mode.mode: timing.fill_in(mode) for mode in modes}
+    recommended = _recommended([filled_in[mode.mode] for mode in chosen])
     figures = Figures(
         steps=_step_figures(costs, hop_us, place),
         acceptance=acceptance,
@@ -164,15 +171,14 @@ def assess(engine: Engine, sample: Sample, place: Place) -> Assessment:
         tokens_per_step=recommended.tokens_per_step,
         needs=None,
         draft_parameters=place.draft_parameters,
-        drift=_drift(predicted.target_ms[0], timing.tokens_per_second),
+        drift=drift,
     )
     if judge(figures)[0] is not Verdict.HELPS:
-        pair, machine = models(costs)
         figures = replace(figures, needs=predicted_speedup.needs(pair, machine, traces))
     measurement = Measurement(
         steps=figures.steps,
         acceptance=acceptance,
-        modes=tuple(modes),
+        modes=tuple(filled_in.values()),
         needs=figures.needs,
         tokens_per_second=timing.tokens_per_second,
         n_prompts=timing.n_texts,

@@ -62,6 +62,7 @@ def expect(
     max_draft: int,
     max_branches: int,
     seed: int = 1,
+    measured: Sequence[ModeFigures] = (),
 ) -> list[ModeFigures]:
     """The figures of every mode at its best settings, in the order of `simulation.MODES`.
 
@@ -73,9 +74,18 @@ def expect(
         max_draft: the largest number of tokens to draft ahead.
         max_branches: the largest number of branches.
         seed: seed of the resampling.
+        measured: modes whose settings stay, because they were measured with them.
     """
+    kept = {mode.mode: mode.settings for mode in measured}
     return [
-        _best(pair, machine, traces, mode, settings, seed)
+        _best(
+            pair,
+            machine,
+            traces,
+            mode,
+            [one for one in settings if str(one) == kept.get(mode, str(one))],
+            seed,
+        )
         for mode in simulation.MODES
         # The limits may not allow its shortest window.
         if (settings := candidates(mode, max_draft, max_branches))

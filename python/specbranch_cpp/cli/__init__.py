@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from specbranch_cpp import _core
-from specbranch_cpp._support.program import standard_streams
+from specbranch_cpp._support.program import standard_streams, use_readable_width
 from specbranch_cpp.cli.aliases import our_name
 from specbranch_cpp.cli.lazy_group import LazyCommand, LazyGroup, typer_app
 
@@ -86,5 +86,6 @@ def _specbranch(
 
 def main() -> None:
     """Runs the command that the program's arguments name."""
+    use_readable_width()
     with standard_streams():
         app(prog_name="specbranch")

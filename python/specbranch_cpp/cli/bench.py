@@ -106,7 +106,8 @@ def run(
         list[Path] | None,
         options.models("--model-draft", "-md",
                        help="Draft model; repeatable: each draft makes a pair with the target; "
-                       "default: no draft."),
+                       "default: no draft.",
+                       parser=options.model_file),
     ] = None,
     pair: Annotated[
         list[str] | None,
@@ -436,11 +437,15 @@ def _pairs(
     if model is not None:
         pairs += [(model, draft) for draft in drafts] or [(model, None)]
     for text in more:
-        target, comma, draft = text.partition(",")
-        if not (comma and target and draft):
+        parts = text.split(",")
+        ways = [(",".join(parts[:n]), ",".join(parts[n:])) for n in range(1, len(parts))]
+        ways = [way for way in ways if all(way)]
+        if not ways:
             raise typer.BadParameter(
                 f"{text!r} is not a pair; write TARGET,DRAFT", param_hint="--pair"
             )
+        # A path may have commas.
+        target, draft = next((way for way in ways if all(map(options.is_file, way))), ways[0])
         pairs.append((Path(target), Path(draft)))
     return tuple(pairs) or (demo.pair(),)
 

@@ -115,6 +115,8 @@ def check(
     With --exact it tests which batch sizes give the target's tokens the same logits to the last
     bit, and prints what bit_exact=True would use and what it costs.
     """
+    if exact:
+        refuse({"DRAFT": draft}, _EXACT_WITHOUT_DRAFT)
     target, draft = options.pick_models(target, draft)
     sample = {
         "--prompt": prompt or None,

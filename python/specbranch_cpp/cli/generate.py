@@ -28,7 +28,7 @@ EPILOG = (
 )
 
 
-@render.reporting(options.NAMES | sampler_options.NAMES)
+@render.reporting(options.NAMES | sampler_options.NAMES | {"the path": "--trace"})
 def generate(
     model: options.Model = None,
     draft: options.Draft = None,

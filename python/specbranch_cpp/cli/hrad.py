@@ -44,7 +44,7 @@ def collect(
         Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder for the traces.")
     ],
     model: options.Model = None,
-    draft: options.Draft = None,
+    draft: options.NeededDraft = None,
     field: Annotated[
         str, typer.Option("--field", help="Name of the field that contains the text.")
     ] = "prompt",

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
+from specbranch_cpp._support.system import usable_cpus
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -49,11 +51,30 @@ def cpu_list(text: str | None, option: str) -> list[int] | None:
     """The numbers of a list such as ``0,2-5``.
 
     Raises:
-        typer.BadParameter: it is something else.
+        typer.BadParameter: it is something else, or this process may use none of them.
     """
     what = f"a CPU from 0 to {_MOST_CPUS - 1}, or a range of CPUs such as 2-5"
     ranges = comma_list(text, _cpu_range, option, what)
-    return None if ranges is None else [cpu for each in ranges for cpu in each]
+    if ranges is None:
+        return None
+    cpus = [cpu for each in ranges for cpu in each]
+    if not set(cpus) & set(usable := usable_cpus()):
+        raise typer.BadParameter(
+            f"{text!r} has no CPU that this process may use; it may use {_shown(usable)}",
+            param_hint=option,
+        )
+    return cpus
+
+
+def _shown(cpus: list[int]) -> str:
+    """Ascending numbers as a list such as ``0,2-5``."""
+    ends: list[list[int]] = []
+    for cpu in cpus:
+        if ends and ends[-1][1] == cpu - 1:
+            ends[-1][1] = cpu
+        else:
+            ends.append([cpu, cpu])
+    return ",".join(f"{a}" if a == b else f"{a}-{b}" for a, b in ends)
 
 
 def _cpu_range(text: str) -> range:

@@ -8,10 +8,14 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
+from specbranch_cpp import _core
+from specbranch_cpp.cli import render
 from specbranch_cpp.cli.lists import comma_list, cpu_list, layers, refuse
 from specbranch_cpp.cli.options import option
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from specbranch_cpp._engine.machine_keywords import MachineKeywords
 
 MACHINE = "Memory and threads"
@@ -132,6 +136,15 @@ def machine_keywords(
     }
     if not has_draft:
         refuse(of_draft, why_no_draft)
+    on_gpus = layers(n_gpu_layers, "--n-gpu-layers")
+    draft_on_gpus = layers(draft_n_gpu_layers, "--draft-n-gpu-layers")
+    if not rpc:
+        _warn_without_gpu(
+            {
+                "--n-gpu-layers": n_gpu_layers if on_gpus else None,
+                "--draft-n-gpu-layers": draft_n_gpu_layers if draft_on_gpus else None,
+            }
+        )
     return {
         "n_ctx": ctx_size,
         "n_ctx_total": ctx_total,
@@ -140,10 +153,21 @@ def machine_keywords(
         "draft_n_threads": draft_threads,
         "cpus": cpu_list(cpus, "--cpus"),
         "draft_cpus": cpu_list(draft_cpus, "--draft-cpus"),
-        "n_gpu_layers": layers(n_gpu_layers, "--n-gpu-layers"),
-        "draft_n_gpu_layers": layers(draft_n_gpu_layers, "--draft-n-gpu-layers"),
+        "n_gpu_layers": on_gpus,
+        "draft_n_gpu_layers": draft_on_gpus,
         "devices": comma_list(device, str, "--device"),
         "draft_devices": comma_list(draft_device, str, "--draft-device"),
         "lora": lora,
         "rpc_servers": [each for one in rpc for each in one.split(",")] if rpc else None,
     }
+
+
+def _warn_without_gpu(asked: Mapping[str, str | None]) -> None:
+    """Says that these options put no layers on GPUs if llama.cpp finds none."""
+    given = [f"{option} is {value}" for option, value in asked.items() if value is not None]
+    if given and not any(device.is_gpu for device in _core.list_devices()):
+        render.stderr().print(
+            f"specbranch: {' and '.join(given)}, but llama.cpp finds no GPU here; the CPU computes "
+            "all layers",
+            soft_wrap=True,
+        )

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 from rich.text import Text
 
 from specbranch_cpp._support.split_files import PartName
-from specbranch_cpp._support.words import readable, several
+from specbranch_cpp._support.words import one_line, readable, several
 from specbranch_cpp.check.predicted_speedup import ENOUGH
 from specbranch_cpp.cli import render
 
@@ -55,18 +55,10 @@ def show(console: Console, catalog: Catalog, *, everything: bool) -> None:
     else:
         console.print("no models were found; these folders were searched:")
         for place in catalog.places:
-            console.print(f"  {place.source}: {printable(place.path)}", soft_wrap=True)
+            console.print(f"  {place.source}: {one_line(place.path)}", soft_wrap=True)
         if not catalog.places:
             console.print("  (no known folder exists)")
     _show_rest(console, catalog, everything=everything)
-
-
-def printable(text: str) -> str:
-    """The text with escapes for characters that a terminal must not get."""
-    shown = os.fsencode(text).decode(errors="backslashreplace")
-    return "".join(
-        each if each.isprintable() else each.encode("unicode_escape").decode() for each in shown
-    )
 
 
 def _labels(models: Iterable[LocalModel]) -> dict[str, str]:
@@ -74,7 +66,7 @@ def _labels(models: Iterable[LocalModel]) -> dict[str, str]:
     choices = [(_short_name(model.name), model.name, model.path) for model in models]
     counts = Counter(name for names in choices for name in dict.fromkeys(names))
     return {
-        names[2]: printable(next((name for name in names if counts[name] == 1), names[2]))
+        names[2]: one_line(next((name for name in names if counts[name] == 1), names[2]))
         for names in choices
     }
 
@@ -119,9 +111,9 @@ def _show_models(console: Console, catalog: Catalog, labels: Mapping[str, str]) 
 def _facts(model: LocalModel) -> list[str]:
     """The cells of `_COLUMNS`."""
     return [
-        printable(model.architecture),
+        one_line(model.architecture),
         _short(model.n_parameters, 1000, ("", "K", "M", "B", "T")),
-        printable(model.quantization),
+        one_line(model.quantization),
         _short(model.n_ctx_train, 1024, ("", "k", "M")),
         "yes" if model.chat_template else "no",
         readable(model.size),
@@ -211,7 +203,7 @@ def _show_basis(console: Console, catalog: Catalog, best: LocalPair) -> None:
         f"{render.percent(basis.alpha_high)}). Measure a pair before you trust it:",
         style="dim",
     )
-    target, draft = (shlex.quote(printable(path)) for path in (best.target, best.draft))
+    target, draft = (shlex.quote(one_line(path)) for path in (best.target, best.draft))
     console.print(f"specbranch check {target} {draft}", soft_wrap=True)
 
 
@@ -221,11 +213,14 @@ def _show_rest(console: Console, catalog: Catalog, *, everything: bool) -> None:
     kinds = Counter(other.kind for other in catalog.others)
     if everything:
         for other in catalog.others:
-            console.print(f"{other.kind}: {printable(other.path)}", style="dim", soft_wrap=True)
+            console.print(f"{other.kind}: {one_line(other.path)}", style="dim", soft_wrap=True)
     elif kinds:
         words = ", ".join(f"{kind} ({n})" for kind, n in sorted(kinds.items()))
-        console.print(f"left out, because they are no models: {words} (--all)", style="dim")
+        console.print(f"left out, because they are no text models: {words} (--all)", style="dim")
     for each in catalog.unusable:
+        # Ollama's files have digests in place of names.
+        told = Path(each.path).name == Path(each.name).name or not each.name
+        name = "" if told else f" ({one_line(each.name)})"
         console.print(
-            f"{printable(each.path)}: {printable(each.reason)}", style="yellow", soft_wrap=True
+            f"{one_line(each.path)}{name}: {one_line(each.reason)}", style="yellow", soft_wrap=True
         )

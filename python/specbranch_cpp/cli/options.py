@@ -33,6 +33,7 @@ def option(
     help: str,  # noqa: A002
     metavar: str | None = None,
     completion: Callable[[str], list[str]] | None = None,
+    parser: Callable[[str], Any] | None = None,
 ) -> Any:
     """An option whose help text contains its default."""
     return typer.Option(
@@ -42,7 +43,23 @@ def option(
         metavar=metavar,
         show_default=False,
         autocompletion=completion,
+        parser=parser,
     )
+
+
+def is_file(text: str) -> bool:
+    """Whether this is the path of a file. A text that can be no path is none."""
+    try:
+        return Path(text).is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def model_file(text: str) -> Path:
+    """The path of a model. An empty one would be the working directory."""
+    if not text:
+        raise typer.BadParameter("the name of the model is empty")
+    return Path(text)
 
 
 def complete_mode(incomplete: str) -> list[str]:
@@ -69,7 +86,11 @@ def complete_gguf(incomplete: str) -> list[str]:
 def gguf(metavar: str, help: str) -> Any:  # noqa: A002
     """An argument that names a model's file."""
     return typer.Argument(
-        help=help, metavar=metavar, show_default=False, autocompletion=complete_gguf
+        help=help,
+        metavar=metavar,
+        show_default=False,
+        autocompletion=complete_gguf,
+        parser=model_file,
     )
 
 
@@ -100,7 +121,12 @@ def min_p(default: str) -> Any:
 
 Model = Annotated[
     Path | None,
-    models("--model", "-m", help="GGUF file of the target model; default: the bundled pair."),
+    models(
+        "--model",
+        "-m",
+        help="GGUF file of the target model; default: the bundled pair.",
+        parser=model_file,
+    ),
 ]
 Draft = Annotated[
     Path | None,
@@ -109,6 +135,17 @@ Draft = Annotated[
         "-md",
         help="GGUF file of the draft model; default: with -m no draft, only texts propose tokens; "
         "without -m that of the bundled pair.",
+        parser=model_file,
+    ),
+]
+NeededDraft = Annotated[
+    Path | None,
+    models(
+        "--model-draft",
+        "-md",
+        help="GGUF file of the draft model, which -m needs here; default: that of the bundled "
+        "pair.",
+        parser=model_file,
     ),
 ]
 Lora = Annotated[
@@ -242,7 +279,7 @@ NAMES = {
         "top_k", "top_p", "min_p", "repeat_penalty", "presence_penalty", "frequency_penalty",
         "seed", "mode", "max_branches", "n_gpu_layers", "draft_n_gpu_layers", "port", "queue_size",
         "cpus", "draft_cpus", "stop", "profile", "isolate_timeout", "alias", "seconds",
-        "placements",
+        "placements", "samplers",
     )
 }  # fmt: skip
 """For `render.reporting`: the option of each argument of the engine and the server."""
@@ -306,9 +343,14 @@ def lora_files(
 
     ``applied`` of False: all scales are 0.
     """
-    found = [(path, 1.0) for each in plain or () for path in each.split(",")]
+    found = [
+        (path, 1.0)
+        for each in plain or ()
+        for path in ([each] if is_file(each) else each.split(","))
+    ]
     for each in scaled or ():
-        for item in each.split(","):
+        # A path may have commas.
+        for item in [each] if is_file(each.rpartition(":")[0]) else each.split(","):
             path, colon, number = item.rpartition(":")
             try:
                 found.append((path, float(number)))

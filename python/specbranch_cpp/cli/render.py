@@ -18,7 +18,7 @@ from rich.table import Table
 from specbranch_cpp._support.logs import DRAFTS, PROFILES
 from specbranch_cpp._support.program import INTERRUPTED, default_interrupts, discard_output
 from specbranch_cpp._support.words import message
-from specbranch_cpp.errors import InvalidArgument, SpecBranchError, printable
+from specbranch_cpp.errors import ContextOverflow, InvalidArgument, SpecBranchError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -113,6 +113,10 @@ def reporting(names: Mapping[str, str] | None = None) -> Iterator[None]:
     except InvalidArgument as error:
         fail(_with_option(message(error), names or {}))
         raise typer.Exit(2) from None
+    except ContextOverflow as error:
+        option = (names or {}).get("n_ctx")
+        fail(message(error) + (f"; see {option}" if option else ""))
+        raise typer.Exit(1) from None
     except (SpecBranchError, MemoryError) as error:
         fail(message(error) or "not enough memory")
         raise typer.Exit(1) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from functools import partial
 from pathlib import Path
@@ -235,6 +236,7 @@ def serve(
     """
     # Check this before loading the models, which can take long.
     from specbranch_cpp.server import EmbeddingModel, ServerSettings, run
+    from specbranch_cpp.server.run import bind
     from specbranch_cpp.server.settings import is_loopback
 
     if not lookup:
@@ -295,32 +297,9 @@ def serve(
     )
     template = None if chat_template_file is None else _template(chat_template_file)
     _show_log(logging.INFO if verbose else logging.WARNING)
-    embeddings = None
+    embeddings: EmbeddingModel | None = None
     if embedding_model is None:
         _refuse_without_model(embedding_pooling, embedding_ctx_size, embedding_gpu_layers)
-    else:
-        embeddings = EmbeddingModel(
-            embedding_model,
-            pooling=embedding_pooling,
-            n_ctx=embedding_ctx_size,
-            n_threads=threads,
-            n_gpu_layers=embedding_gpu_layers or 0,
-        )
-    with render.loading(target_path.name) as progress:
-        engine = Engine(
-            target_path,
-            draft_path,
-            mode=mode,
-            n_parallel=parallel,
-            lookup_answers=lookup
-            and (settings.one_user if lookup_answers is None else lookup_answers),
-            chat_template=template,
-            isolate=isolate,
-            isolate_timeout=isolate_timeout,
-            verbose=verbose,
-            progress_callback=progress,
-            **keywords,
-        )
 
     def ready(url: str) -> None:
         console = render.stderr()
@@ -338,7 +317,36 @@ def serve(
         )
         console.print(f"{reach}; {keys}; Ctrl-C stops the server", style="dim", soft_wrap=True)
 
-    if not run(engine, settings, embedding_model=embeddings, ready=ready):
+    with contextlib.ExitStack() as stack:
+        # A port that is taken is told before the models load.
+        listeners = [stack.enter_context(each) for each in bind(settings)]
+        if embedding_model is not None:
+            embeddings = EmbeddingModel(
+                embedding_model,
+                pooling=embedding_pooling,
+                n_ctx=embedding_ctx_size,
+                n_threads=threads,
+                n_gpu_layers=embedding_gpu_layers or 0,
+            )
+        with render.loading(target_path.name) as progress:
+            engine = Engine(
+                target_path,
+                draft_path,
+                mode=mode,
+                n_parallel=parallel,
+                lookup_answers=lookup
+                and (settings.one_user if lookup_answers is None else lookup_answers),
+                chat_template=template,
+                isolate=isolate,
+                isolate_timeout=isolate_timeout,
+                verbose=verbose,
+                progress_callback=progress,
+                **keywords,
+            )
+        orderly = run(
+            engine, settings, embedding_model=embeddings, ready=ready, listeners=listeners
+        )
+    if not orderly:
         raise typer.Exit(INTERRUPTED)
 
 

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from rich.text import Text
 
 from specbranch_cpp import simulation
+from specbranch_cpp._pair import saved_profile
 from specbranch_cpp._plots import speedup
+from specbranch_cpp._support.words import several
 from specbranch_cpp.cli import options, render
 from specbranch_cpp.cli.lists import comma_list
 from specbranch_cpp.errors import InvalidArgument
@@ -23,6 +25,7 @@ PAIR = "Pair"
 PLACE = "Machine"
 
 _MOST_CLIENTS = 64
+_FEW_POSITIONS = 50  # below this, the acceptance rate of a profile may be far off
 # Ranges that a picture shows.
 _RATIOS = (3.0, 5.0, 8.0, 12.0, 20.0)
 _ALPHAS = (0.4, 0.6, 0.75, 0.85, 0.92)
@@ -42,6 +45,7 @@ _NAMES = {
     "n_tokens": "--tokens",
     "seed": "--seed",
     "profile": "--profile",
+    "the picture": "--plot",
 }
 """For `render.reporting`: the option of each argument of the simulator."""
 
@@ -122,7 +126,7 @@ def simulate(
     """
     if plot is not None:
         speedup.check(plot)
-    pair, place = _chosen(alpha, ratio, target_ms, profile, machine)
+    pair, place = _chosen(alpha, ratio, target_ms, profile, machine, json_output=json_output)
     changes: dict[str, Any] = {
         "target_slowdown": slowdown,
         "draft_slowdown": slowdown,
@@ -158,6 +162,8 @@ def _chosen(
     target_ms: float | None,
     profile: Path | None,
     machine: str,
+    *,
+    json_output: bool,
 ) -> tuple[simulation.Pair, simulation.Machine]:
     place = simulation.find_machine(machine)
     if profile is not None:
@@ -165,7 +171,11 @@ def _chosen(
             raise InvalidArgument(
                 "--profile contains the step times; do not give --ratio or --target-ms"
             )
-        pair, place = simulation.with_profile(simulation.Pair(), place, profile)
+        content = saved_profile.read(profile)
+        pair, place = simulation.with_profile(simulation.Pair(), place, content)
+        if alpha is None:
+            n = saved_profile.first_choices(content)[0]
+            _tell_positions(n, pair.alpha, json_output=json_output)
     else:
         target_us = 1000.0 * (20.0 if target_ms is None else target_ms)
         if not 0 < target_us <= 1000.0 * _LONGEST_MS:
@@ -183,6 +193,22 @@ def _chosen(
             )
         pair = simulation.Pair(target_us=target_us, draft_us=draft_us)
     return (pair if alpha is None else replace(pair, alpha=alpha)), place
+
+
+def _tell_positions(n: float, alpha: Any, *, json_output: bool) -> None:
+    """Says on how many positions the acceptance rate of a profile rests, with a warning if they
+    are few."""
+    few = n < _FEW_POSITIONS
+    if n > 0:
+        positions = several(max(1, round(n)), "position")
+        basis = f"the acceptance rate of the profile, {alpha:.2f}, is that of about {positions}"
+    else:
+        basis = f"the profile has no acceptance rate, so {alpha:g} is assumed"
+    if few:
+        advice = "give another one with --alpha, or let the engine write longer texts"
+        render.stderr().print(f"specbranch: {basis}; {advice}", soft_wrap=True)
+    elif not json_output:
+        render.stdout().print(f"{basis}\n", style="dim", soft_wrap=True)
 
 
 def _show(results: Sequence[simulation.Result]) -> None:

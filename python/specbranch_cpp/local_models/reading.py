@@ -56,7 +56,7 @@ def missing_first_parts(candidates: Iterable[Candidate]) -> list[UnusableFile]:
         first = one.path.with_name(part.names[0])
         if first not in found and not os.path.lexists(first):
             reason = f"this is part {part.number} of {part.count}; {first.name} is missing"
-            found[first] = UnusableFile(str(one.path), reason)
+            found[first] = UnusableFile(str(one.path), reason, one.name)
     return list(found.values())
 
 
@@ -88,7 +88,7 @@ def _read(one: Candidate, others: Sequence[Candidate]) -> ReadModel | OtherFile 
         headers = [read_header(path) for path in parts]
         size = sum(path.stat().st_size for path in parts)
     except (HeaderError, OSError, SpecBranchError) as error:
-        return UnusableFile(str(one.path), str(error))
+        return UnusableFile(str(one.path), str(error), one.name)
     model = LocalModel(
         path=str(one.path),
         name=one.name,
@@ -111,14 +111,15 @@ def _read(one: Candidate, others: Sequence[Candidate]) -> ReadModel | OtherFile 
 def _refused(one: Candidate, reason: str) -> OtherFile | UnusableFile:
     """The kind of a file that the engine refuses, or the reason."""
     try:
-        kind = read_header(one.path).kind
+        header = read_header(one.path)
+        kind = header.kind or ("embedding model" if header.embeds else None)
     except (HeaderError, OSError):
         kind = None
     if kind is not None:
         return OtherFile(str(one.path), one.name, kind, one.size)
     # The path stands beside the reason.
     reason = reason.replace(f"; {one.path}", "")
-    return UnusableFile(str(one.path), " ".join(reason.split()))
+    return UnusableFile(str(one.path), " ".join(reason.split()), one.name)
 
 
 def _quantization(report: ModelReport, header: Header) -> str:

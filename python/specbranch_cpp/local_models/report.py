@@ -80,7 +80,7 @@ class OtherFile:
         path: the file.
         name: as in `LocalModel`.
         kind: ``"LoRA adapter"``, ``"multimodal projector"``, ``"importance matrix"``, ``"control
-            vector"`` or ``"vocabulary without weights"``.
+            vector"``, ``"embedding model"`` or ``"vocabulary without weights"``.
         size: in bytes.
     """
 
@@ -97,10 +97,12 @@ class UnusableFile:
     Attributes:
         path: the file or folder.
         reason: one line.
+        name: as in `LocalModel`; empty for what is no model file, such as a folder.
     """
 
     path: str
     reason: str
+    name: str = ""
 
 
 @dataclass(frozen=True)

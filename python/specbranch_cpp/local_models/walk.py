@@ -54,9 +54,10 @@ class Walk:
 
     def candidates(self, place: ModelFolder) -> Iterator[Candidate]:
         """The files of a place, in the order of their names."""
-        single = place.source != OLLAMA and place.path.is_file()
-        if not single and (kind := _no_folder(place.path)) is not None:
-            self._object_to(place.path, f"this is {kind}, not a folder")
+        found = _stat(place.path)
+        single = place.source != OLLAMA and found is not None and stat.S_ISREG(found.st_mode)
+        if not single and found is not None and not stat.S_ISDIR(found.st_mode):
+            self._object_to(place.path, f"this is {kind_of(found)}, not a folder")
             return
         if place.source == OLLAMA:
             for path, name in ollama.blobs(place.path, self._object_to):
@@ -117,13 +118,12 @@ class Walk:
         return True
 
 
-def _no_folder(path: Path) -> str | None:
-    """What is there instead of a folder, such as ``"a FIFO"``."""
+def _stat(path: Path) -> os.stat_result | None:
+    """What the path leads to. ``None``: this cannot be seen, and the walk gives the reason."""
     try:
-        found = path.stat()
-    except OSError:  # the walk gives the reason
+        return path.stat()
+    except OSError:
         return None
-    return None if stat.S_ISDIR(found.st_mode) else kind_of(found)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -19,7 +19,7 @@ from specbranch_cpp.server.connections import make_protocol
 from specbranch_cpp.server.settings import ServerSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from types import FrameType
 
     from fastapi import FastAPI
@@ -41,6 +41,7 @@ def run(
     *,
     embedding_model: EmbeddingModel | None = None,
     ready: Callable[[str], None] | None = None,
+    listeners: Sequence[socket.socket] | None = None,
 ) -> bool:
     """Serves until SIGTERM or Ctrl-C, then closes the engine and the embedding model.
 
@@ -53,6 +54,8 @@ def run(
         embedding_model: a model for ``/v1/embeddings``; it is closed at the end. ``None``
             (default): requests for embeddings are refused.
         ready: a function that is called with the server's URL when the server accepts requests.
+        listeners: bound sockets, which are closed at the end. ``None`` (default): sockets for the
+            host and the port of the settings.
 
     Returns:
         True if the server stopped without a second signal.
@@ -61,13 +64,17 @@ def run(
         InvalidArgument: the server cannot listen on the address.
     """
     settings = settings or ServerSettings()
-    with engine, embedding_model or contextlib.nullcontext():
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(engine)
+        stack.enter_context(embedding_model or contextlib.nullcontext())
+        sockets = [stack.enter_context(each) for each in listeners or ()]
         app = create_app(engine, settings, embedding_model=embedding_model)
-        with contextlib.ExitStack() as stack:
-            listeners = [stack.enter_context(each) for each in bind(settings)]
-            server = Server(app, settings, ready=ready)
-            server.run(sockets=listeners)
-            return not server.force_exit
+        if listeners is None:
+            sockets = [stack.enter_context(each) for each in bind(settings)]
+        _listen(sockets, settings)
+        server = Server(app, settings, ready=ready)
+        server.run(sockets=sockets)
+        return not server.force_exit
 
 
 def bind(settings: ServerSettings) -> list[socket.socket]:
@@ -87,10 +94,23 @@ def bind(settings: ServerSettings) -> list[socket.socket]:
             # The port that the system chose for one address may be taken at another one.
             if settings.port == 0 and tries_left and error.errno == errno.EADDRINUSE:
                 continue
-            raise InvalidArgument(
-                f"cannot listen on host {settings.host!r}, port {settings.port}: {error.strerror}"
-            ) from None
+            raise _refused(settings, error) from None
     raise AssertionError
+
+
+def _listen(sockets: Iterable[socket.socket], settings: ServerSettings) -> None:
+    """Another program may listen on the port since it was bound."""
+    try:
+        for each in sockets:
+            each.listen()
+    except OSError as error:
+        raise _refused(settings, error) from None
+
+
+def _refused(settings: ServerSettings, error: OSError) -> InvalidArgument:
+    return InvalidArgument(
+        f"cannot listen on host {settings.host!r}, port {settings.port}: {error.strerror}"
+    )
 
 
 def _bind_all(host: str, port: int) -> list[socket.socket]:

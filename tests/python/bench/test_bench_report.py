@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
 import pytest
-from tests.python.support.bench_records import AUTO, BASE, LONG, PEER, SHORT, header, turn
+from tests.python.support.bench_records import AUTO, BASE, LONG, PEER, SHORT, header, model, turn
 
 from specbranch_cpp.bench import plots, report, traces
 from specbranch_cpp.bench.records import NAME, Record
@@ -196,6 +197,26 @@ def test_a_report_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert len(made) == 1
     text = (tmp_path / report.NAME).read_text()
     assert text == report.markdown(RECORDS, summarize(RECORDS))
+
+
+def test_names_of_files_that_are_not_text(tmp_path: Path) -> None:
+    """Reports and pictures have escapes in their place, also for what a line must not have."""
+    name = os.fsdecode(b"a\xff\n.gguf")
+    pairs = [{"target": model(name), "draft": model("small.gguf")}]
+    prompts = os.fsdecode(b"b\xfe")
+    sets = {prompts: header()["plan"]["prompts"]["some"]}
+    first = {**header(pairs=pairs, prompts=sets), "command": f"specbranch bench run -m {name}"}
+    traced = {"kind": "trace", "pair": 0, "placement": "shared", "variant": SHORT.name,
+              **traces.to_json(trace())}  # fmt: skip
+    turns = [record | {"prompts": prompts} for record in RECORDS[2:]]
+    lines = [json.dumps(each) + "\n" for each in (first, BEGIN, *turns, traced)]
+    (tmp_path / NAME).write_text("".join(lines))
+    _, _, no_pictures = write_report(tmp_path)
+    text = (tmp_path / report.NAME).read_text(encoding="utf-8")
+    assert text.startswith("# Speed of a\\xff\\n.gguf\n")
+    assert "## a\\xff\\n.gguf + small.gguf, shared, prompts b\\xfe, temperature 0" in text
+    assert "- `specbranch bench run -m a\\xff\\n.gguf`" in text
+    assert no_pictures or (tmp_path / "speedup.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_without_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

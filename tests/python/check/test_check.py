@@ -418,6 +418,31 @@ def test_a_pair_that_helps() -> None:
     assert found.measurement.same_tokens == found.measurement.n_prompts
 
 
+def test_expectations_are_those_of_the_step_times_in_the_texts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Other work ends while the pair is measured: the table and the verdict agree."""
+    real, n_reads = Engine.costs, 0
+
+    def costs(engine: Engine) -> StepCosts | None:
+        nonlocal n_reads
+        n_reads += 1
+        found: StepCosts | None = real.__get__(engine)
+        assert found is not None
+        if n_reads > 2:  # after the timed texts
+            return found
+        slow = tuple(2.0 * n for n in range(1, 1 + len(found.target_ms)))
+        return replace(found, target_ms=slow, draft_ms=slow[: len(found.draft_ms)])
+
+    monkeypatch.setattr(Engine, "costs", property(costs))
+    found = assessment(fakes(1.0, 20_000, 1_000))
+    assert found.expected_ms == 2.0
+    assert found.measurement is not None
+    assert found.measurement.steps.ratio > 2.0
+    assert found.recommended in found.measurement.modes
+    assert found.measurement.modes[-1].expected.mean > 1.5
+
+
 def test_a_draft_that_is_wrong() -> None:
     found = assessment(fakes(0.0, 10_000, 1_000))
     assert found.verdict is Verdict.DRAFT_WRONG, found.reason

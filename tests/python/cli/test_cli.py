@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 from specbranch_cpp import Completion, Generation, __version__, policies
 from specbranch_cpp._support import words
-from specbranch_cpp.cli import app, render
+from specbranch_cpp.cli import app, lists, render
 from specbranch_cpp.cli.aliases import OURS
 from specbranch_cpp.cli.lazy_group import LazyCommand
 from specbranch_cpp.cli.lists import comma_list, cpu_list, layers
@@ -234,9 +234,10 @@ def test_texts_that_propose_tokens(pair: tuple[Path, Path], tmp_path: Path) -> N
         (["-p", "x", "--cpus", "9999"], 2, "'9999' is not a CPU from 0 to 1023"),
         (["-p", "x", "--dry-sequence-breaker", ""], 2, "--dry-sequence-breaker is 0 bytes long"),
         (["-p", "x", "--prediction-file", "missing.txt"], 2, "missing.txt"),
-        (["-p", "x", "--trace", "trace.txt"], 2, ".json or .png"),
+        (["-p", "x", "--trace", "trace.txt"], 2, "--trace is 'trace.txt'; a timeline file must"),
+        (["-p", "x", "--samplers", "foo"], 2, "--samplers has 'foo'; it may have penalties, dry"),
         (["-p", "x", "--trace", "no/such/folder.json"], 2, "no/such does not exist"),
-        (["-p", 600 * "x ?"], 1, "context"),
+        (["-p", 600 * "x ?"], 1, "leaves no room for one more; see --ctx-size"),
         (["-p", "x", "-m", "missing.gguf"], 1, "missing.gguf"),
     ],
 )
@@ -380,12 +381,16 @@ def test_a_narrow_terminal_cuts_nothing_off_a_table(width: int) -> None:
     ]  # fmt: skip
 
 
-def test_lists() -> None:
+def test_lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lists, "usable_cpus", lambda: [0, 1, 4])
     assert comma_list("4, 7", int, "--lengths") == (4, 7)
     assert comma_list("a", str, "--modes") == ("a",)
     assert comma_list(None, int, "--lengths") is None
     assert cpu_list("0,2-4", "--cpus") == [0, 2, 3, 4]
     assert cpu_list(None, "--cpus") is None
+    with pytest.raises(typer.BadParameter, match=r"'2,9' has no CPU that .* may use 0-1,4") as told:
+        cpu_list("2,9", "--draft-cpus")
+    assert told.value.param_hint == "--draft-cpus"
 
 
 @pytest.mark.parametrize("text", ["5-2", "1024", "0-99999999999999", "-1", "1-"])

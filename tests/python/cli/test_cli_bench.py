@@ -61,6 +61,22 @@ def test_all_pairs_are_measured(
     assert len(json.loads(done.stdout)["groups"]) == 2  # the third pair is the first one again
 
 
+def test_paths_of_a_pair_with_commas(
+    tmp_path: Path, small: list[object], pair: tuple[Path, Path]
+) -> None:
+    target, draft = tmp_path / "a,b.gguf", tmp_path / "c,d.gguf"
+    target.symlink_to(pair[0])
+    draft.symlink_to(pair[1])
+    done = run(
+        "run", *small[5:], "--pair", f"{target},{draft}", "--modes", "autoregressive",
+        "-o", tmp_path / "out",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "a,b.gguf + c,d.gguf" in done.stdout
+    done = run("run", "--pair", "no,such,file", "-o", tmp_path / "none")
+    assert "there is no such file; no" in done.stderr
+
+
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[session.BenchRequest]:
     """The requests of runs, which end there."""

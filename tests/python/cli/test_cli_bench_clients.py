@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,17 @@ def test_a_table_records_and_a_report(tmp_path: Path, small: list[object]) -> No
     plan = records[0]["plan"]
     assert (plan["tokens"], plan["n_prompts"], plan["parallel"]) == (5, 3, [3])
     assert (tmp_path / "out/clients.md").read_text().count("| auto ") == 2
+
+
+def test_names_of_files_that_are_not_text(tmp_path: Path, small: list[object]) -> None:
+    target = tmp_path / os.fsdecode(b"a\xff.gguf")
+    target.symlink_to(str(small[1]))
+    out = tmp_path / os.fsdecode(b"out\xfe")
+    done = run("-m", target, *small[2:-1], out, "--modes", "autoregressive")
+    assert done.exit_code == 0, done.output
+    text = (out / "clients.md").read_text(encoding="utf-8")
+    assert text.startswith("# Several clients: a\\xff.gguf + ")
+    assert "clients.md has all figures" in done.stdout
 
 
 def test_figures_as_json(small: list[object]) -> None:

@@ -429,6 +429,7 @@ def test_check_exact_prints_what_bit_exact_uses(pair: tuple[Path, Path]) -> None
         (["--exact", "--no-measure"], "--no-measure: --exact decodes no texts"),
         (["--exact", "--placements", "all"], "--placements: --exact decodes no texts"),
         (["--exact", "--max-branches", "2"], "--max-branches: --exact tests the target without"),
+        (["--exact", "none.gguf"], "DRAFT: --exact tests the target without a draft"),
         (["--exact", "-td", "1"], "--draft-threads: --exact tests the target without a draft"),
         (["--exact", "-devd", "CUDA0"], "--draft-device: --exact tests the target without a"),
         (["--no-measure", "--seconds", "3"], "--seconds: it has no effect with --no-measure"),
@@ -440,7 +441,7 @@ def test_check_exact_prints_what_bit_exact_uses(pair: tuple[Path, Path]) -> None
 def test_options_without_an_effect(
     pair: tuple[Path, Path], arguments: list[str], message: str
 ) -> None:
-    models = pair[:1] if arguments[0] == "one" else pair
+    models = pair[:1] if arguments[0] in ("one", "--exact") else pair
     result = run("check", *models, *(each for each in arguments if each != "one"))
     assert result.exit_code == 2
     assert message in " ".join(result.stderr.replace("│", " ").split())

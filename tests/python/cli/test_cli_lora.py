@@ -45,6 +45,14 @@ def test_lists_of_adapters() -> None:
             options.lora_files(None, [wrong])
 
 
+def test_paths_of_adapters_with_commas(tmp_path: Path) -> None:
+    one = tmp_path / "a,b.gguf"
+    one.touch()
+    assert options.lora_files([str(one)], [f"{one}:0.5", "c:1,d:2"]) == [
+        (str(one), 1.0), (str(one), 0.5), ("c", 1.0), ("d", 2.0)
+    ]  # fmt: skip
+
+
 def test_generate_uses_adapters(pair: tuple[Path, Path], adapters: tuple[Path, Path]) -> None:
     target, draft = pair
     plain = ("generate", "-m", target, "-md", draft, "-c", 512, "-t", 1, "-td", 1, "-p", "def f(",

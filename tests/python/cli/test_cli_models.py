@@ -79,7 +79,7 @@ def test_text(home: FakeHome) -> None:
         "Hugging Face cache", "tiny-coder", "Ollama", "tiny:0.5b", "32k", "q8_0",
         "drafts for 1 tiny-coder-instruct-f32: 2 tiny:0.5b: about ", " times as fast (",
         "no draft here gains speed for 2", "estimates", "right at 70 % of the",
-        "left out, because they are no models: multimodal projector (1)",
+        "left out, because they are no text models: multimodal projector (1)",
         "broken.gguf: this is not a GGUF file",
     ):  # fmt: skip
         assert part in words, part
@@ -189,6 +189,15 @@ def test_everything_by_an_option(home: FakeHome) -> None:
     assert "multimodal projector: " in everything
     assert "(--all)" not in everything
     assert "(--all)" in few
+
+
+def test_a_file_of_ollama_that_cannot_be_used_is_named(home: FakeHome) -> None:
+    broken = home.folder / "broken.gguf"
+    broken.write_text("no")
+    blob = home.ollama(["registry.ollama.ai", "library", "tiny", "1b"], broken)
+    assert run("--only", broken).stdout.endswith(f"{broken}: this is not a GGUF file\n")
+    assert f"{blob} (tiny:1b): this is not a GGUF file\n" in run().stdout
+    assert json.loads(run("--json").stdout)["unusable"][0]["name"] == "tiny:1b"
 
 
 def test_models_that_do_not_fit_in_memory(home: FakeHome) -> None:

@@ -44,7 +44,30 @@ def test_profile(tmp_path: Path) -> None:
     path = tmp_path / "pair.json"
     path.write_text(json.dumps({"costs": {"target_us": [900.0], "draft_us": [90.0]}}))
     done = RUN.invoke(cli.app, ["simulate", "--json", "--profile", str(path), *FEW])
-    assert json.loads(done.output)["pair"]["target_us"] == [900.0]
+    assert json.loads(done.stdout)["pair"]["target_us"] == [900.0]
+
+
+def test_how_much_a_profile_knows_of_the_draft(tmp_path: Path) -> None:
+    path = tmp_path / "pair.json"
+
+    def told(n: float, *more: str) -> tuple[str, str]:
+        content = {
+            "costs": {"target_us": [900.0], "draft_us": [90.0]},
+            "acceptance": [{"first_count": n, "first_hits": 0.75 * n}],
+        }
+        path.write_text(json.dumps(content))
+        done = RUN.invoke(cli.app, ["simulate", "--profile", str(path), *FEW, *more])
+        assert done.exit_code == 0, done.output
+        return done.stdout, done.stderr
+
+    text = "the acceptance rate of the profile, 0.75, is that of about"
+    assert f"{text} 80 positions" in told(80.0)[0]
+    assert told(80.0)[1] == ""
+    assert json.loads(told(80.0, "--json")[0])["pair"]["alpha"] == 0.75
+    for more in ([], ["--json"]):
+        assert f"{text} 12 positions; give another one with --alpha" in told(12.2, *more)[1]
+        assert "no acceptance rate, so 0.7 is assumed; give another" in told(0.0, *more)[1]
+        assert told(12.2, "--alpha", "0.5", *more)[1] == ""
 
 
 def test_several_clients() -> None:
@@ -78,7 +101,7 @@ def test_several_clients() -> None:
         (["--hop-us", "nan"], "--hop-us is nan"),
         (["--tokens", "0"], "--tokens is 0"),
         (["--seed", "-1"], "--seed is -1"),
-        (["--plot", "x.svg"], ".png"),
+        (["--plot", "x.svg"], "--plot is 'x.svg'; its name must end in .png"),
         (["--profile", "none.json", "--ratio", "3"], "do not give --ratio"),
         (["--profile", "none.json"], "--profile 'none.json' cannot be read: No such file"),
         (["--profile", "/"], "--profile '/' cannot be read: it is a folder"),

@@ -50,6 +50,18 @@ def test_closed_standard_output(command: tuple[str, ...], tmp_path: Path) -> Non
     assert "Traceback" not in done.stderr
 
 
+def test_widths_that_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some programs say that the terminal has 0 columns."""
+    for arguments in (["--help"], ["simulate", "--no-such-option"]):
+        monkeypatch.setenv("COLUMNS", "80")
+        usual = run(*arguments)
+        assert "Usage" in usual.stdout + usual.stderr
+        for width in ("0", "\N{SUPERSCRIPT TWO}"):
+            monkeypatch.setenv("COLUMNS", width)
+            done = run(*arguments)
+            assert (done.stdout, done.stderr) == (usual.stdout, usual.stderr)
+
+
 def test_closed_standard_error() -> None:
     assert run(*GENERATE, closed=(2,)).returncode == 0
     assert run(*GENERATE, closed=(1, 2)).returncode == 1

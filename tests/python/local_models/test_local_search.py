@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from gguf import GGUFWriter
+from gguf import GGUFWriter, PoolingType
 from tests.python.support.fake_home import FakeHome, write_other
 from tests.python.support.rewrite_gguf import split_gguf, with_holes, with_numbers
 from tests.python.support.tiny_gguf import write_tiny_gguf
@@ -224,6 +224,9 @@ def test_files_that_are_no_models_are_told_apart(home: FakeHome, tmp_path: Path)
         "imatrix": ("llama", kind("imatrix")),
         "vocab": ("llama", vocabulary),
         "control": ("controlvector", with_weights),
+        "bert": ("bert", lambda writer: writer.add_block_count(1)),
+        "pooled": ("qwen3", lambda writer: writer.add_pooling_type(PoolingType.LAST)),
+        "encoder": ("llama", lambda writer: writer.add_causal_attention(False)),
     }
     for name, (architecture, fill) in fills.items():
         write_other(folder / f"{name}.gguf", architecture, fill)  # type: ignore[arg-type]
@@ -237,6 +240,9 @@ def test_files_that_are_no_models_are_told_apart(home: FakeHome, tmp_path: Path)
         "imatrix": "importance matrix",
         "vocab": "vocabulary without weights",
         "control": "control vector",
+        "bert": "embedding model",
+        "pooled": "embedding model",
+        "encoder": "embedding model",
     }
     assert all(each.size > 0 for each in found.others)
 
@@ -251,7 +257,7 @@ def test_broken_files_harm_nothing(home: FakeHome, tiny: Path) -> None:
     (folder / "link.gguf").symlink_to("nowhere")
     os.mkfifo(folder / "pipe.gguf")
     (folder / "download.gguf.incomplete").write_text("not listed")
-    write_other(folder / "encoder.gguf", "bert", lambda writer: writer.add_block_count(1))
+    write_other(folder / "encoder.gguf", "t5", lambda writer: writer.add_block_count(1))
     found = home.find(folder)
     assert [model.name for model in found.models] == ["good.gguf"]
     reasons = {Path(each.path).name: each.reason for each in found.unusable}
@@ -273,6 +279,22 @@ def test_a_variable_that_names_no_folder(home: FakeHome, variable: str) -> None:
     home.environ[variable] = str(home.folder / "pipe")
     (found,) = home.find().unusable
     assert (found.path, found.reason) == (home.environ[variable], "this is a FIFO, not a folder")
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "self/hub"])
+def test_a_variable_that_names_a_folder_that_cannot_be_reached(
+    home: FakeHome, tiny: Path, name: str
+) -> None:
+    """The other folders are searched all the same."""
+    (home.folder / "self").symlink_to("self")
+    for variable in ("LLAMA_CACHE", "OLLAMA_MODELS"):
+        home.environ[variable] = str(home.folder / name)
+    put(tiny, home.folder / "given/a.gguf")
+    found = home.find(home.folder / "given")
+    assert [model.name for model in found.models] == ["a.gguf"]
+    assert {each.path.removeprefix(home.environ["LLAMA_CACHE"]) for each in found.unusable} == {
+        "", "/manifests",
+    }  # fmt: skip
 
 
 @pytest.fixture
@@ -329,6 +351,15 @@ def test_a_damaged_store_of_ollama(home: FakeHome, tiny: Path) -> None:
     assert set(reasons) == {*damaged, "blobs"}
     assert reasons["blobs"] == "the file of lost:latest does not exist"
     assert all("\n" not in reason for reason in reasons.values())
+
+
+def test_files_of_ollama_that_cannot_be_used_have_a_name(home: FakeHome, tiny: Path) -> None:
+    cut = home.folder / "cut.gguf"
+    cut.write_bytes(tiny.read_bytes()[:-100])
+    home.ollama(["registry.ollama.ai", "library", "cut", "1b"], cut)
+    (found,) = home.find().unusable
+    assert found.name == "cut:1b"
+    assert "truncated" in found.reason
 
 
 def test_two_names_of_one_blob_of_ollama(home: FakeHome, tiny: Path) -> None:

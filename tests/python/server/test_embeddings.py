@@ -356,7 +356,8 @@ def test_the_command_line(
 ) -> None:
     given: list[EmbeddingModel] = []
 
-    def run(*_: Any, embedding_model: EmbeddingModel, ready: Any) -> bool:
+    def run(*_: Any, embedding_model: EmbeddingModel, ready: Any, listeners: Any) -> bool:
+        assert [each.getsockname()[0] for each in listeners] == ["127.0.0.1"]
         ready("http://somewhere:1")
         given.append(embedding_model)
         return True
@@ -365,7 +366,7 @@ def test_the_command_line(
     monkeypatch.setattr(command, "Engine", lambda *_, **__: None)
     path = str(bert[0])
     asked = ["serve", "--embedding-model", path, "--embedding-ctx-size", "12", "--threads", "1"]
-    result = CliRunner().invoke(app, asked)
+    result = CliRunner().invoke(app, [*asked, "--port", "0"])
     assert result.exit_code == 0, result.output
     assert "embeddings: tiny-bert" in result.output
     with given[0] as model:
@@ -375,6 +376,6 @@ def test_the_command_line(
         result = CliRunner().invoke(app, ["serve", option, value], env={"COLUMNS": "200"})
         assert result.exit_code == 2
         assert f"{value} has no effect without --embedding-model" in result.output
-    result = CliRunner().invoke(app, ["serve", "--embedding-model", "none.gguf"])
+    result = CliRunner().invoke(app, ["serve", "--port", "0", "--embedding-model", "none.gguf"])
     assert result.exit_code == 1
     assert "cannot be read: No such file" in " ".join(result.output.split())

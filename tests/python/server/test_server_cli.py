@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from typer.testing import CliRunner
 
+from specbranch_cpp import Engine
 from specbranch_cpp.cli import app
 from specbranch_cpp.cli import serve as command
+from specbranch_cpp.errors import InvalidArgument, ModelLoadError
+from specbranch_cpp.server import run as serve
 from specbranch_cpp.server.run import bind
 from specbranch_cpp.server.settings import ServerSettings
 
@@ -29,14 +33,17 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ServerSettings]]:
         engine: Any,
         settings: ServerSettings,
         ready: Callable[[str], None],
-        embedding_model: Any = None,
+        embedding_model: Any,
+        listeners: list[Any],
     ) -> bool:
         assert embedding_model is None
+        assert listeners == []
         ready("http://somewhere:1")
         calls.append((engine, settings))
         return True
 
     monkeypatch.setattr("specbranch_cpp.server.run", run)
+    monkeypatch.setattr(sys.modules[bind.__module__], "bind", lambda _: [])
     monkeypatch.setattr(command, "Engine", lambda *paths, **options: (paths, options))
     return calls
 
@@ -198,6 +205,42 @@ def test_a_port_that_is_taken_is_told() -> None:
         port = taken.getsockname()[1]
         with pytest.raises(specbranch_cpp.InvalidArgument, match=f"port {port}"):
             bind(ServerSettings(port=port))
+
+
+def test_it_is_told_before_the_models_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[Any] = []
+    monkeypatch.setattr(command, "Engine", lambda *paths, **_: loaded.append(paths))
+    (taken,) = bind(ServerSettings(port=0))
+    with taken:
+        taken.listen()
+        port = taken.getsockname()[1]
+        code, output = invoke("--port", str(port))
+    assert (code, loaded) == (2, [])
+    assert f"cannot listen on host '127.0.0.1', port {port}" in output
+
+
+def test_nothing_is_bound_after_models_that_do_not_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    bound = bind(ServerSettings(port=0))
+    monkeypatch.setattr(sys.modules[bind.__module__], "bind", lambda _: bound)
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise ModelLoadError("a model that does not load")
+
+    monkeypatch.setattr(command, "Engine", fail)
+    assert invoke()[0] == 1
+    assert [each.fileno() for each in bound] == [-1]
+
+
+def test_a_port_that_is_taken_while_the_models_load(pair: tuple[Path, Path]) -> None:
+    """Two processes may bind a port on which none listens yet."""
+    (ours,) = bind(ServerSettings(port=0))
+    settings = ServerSettings(port=ours.getsockname()[1])
+    (theirs,) = bind(settings)
+    with theirs, Engine(*pair, n_threads=1, measure_costs=False) as engine:
+        theirs.listen()
+        with pytest.raises(InvalidArgument, match=f"cannot listen on .*port {settings.port}"):
+            serve(engine, settings, listeners=[ours])
+    assert ours.fileno() == -1
 
 
 def test_a_missing_package_is_named(python: RunPython) -> None:

@@ -157,6 +157,11 @@ def chat(
         samplers=samplers,
         sampler_seq=sampler_seq,
     )
+    if n_predict == 0:
+        raise typer.BadParameter(
+            "an answer of 0 tokens is none; give at least 1, or -1 for no limit",
+            param_hint="--n-predict",
+        )
     request: dict[str, Any] = {
         "max_tokens": options.max_tokens(n_predict),
         "temperature": temperature,

@@ -34,7 +34,7 @@ def main(argv):
 @render.reporting(options.NAMES)
 def demo(
     model: options.Model = None,
-    draft: options.Draft = None,
+    draft: options.NeededDraft = None,
     grow: Annotated[
         bool,
         typer.Option(
