@@ -48,6 +48,17 @@ class _Step:
     decoder: DecoderState  # state of the incremental decoder afterwards
 
 
+def _step(output: Output, state: DecoderState) -> _Step:
+    """The step of an output; ``state``: that of the decoder before."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    decoder.setstate(state)
+    if is_end(output):
+        text = decoder.decode(output.tail, final=True)
+    else:
+        text = decoder.decode(output.data)
+    return _Step(output, text, decoder.getstate())
+
+
 @dataclass
 class Shared:
     """State that all generations of one engine share.
@@ -109,8 +120,9 @@ class Generation:
         self._pid = os.getpid()
         # Reentrant: a signal handler may read while its thread waits here.
         self._lock = threading.RLock()
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._steps: list[_Step] = []  # only appended to, so an interrupt loses nothing
+        # By index. Steps are only added, and in one piece: whatever interrupts a reader, also
+        # another reader in a signal handler, none is lost or there twice.
+        self._steps: dict[int, _Step] = {}
         self._failed = False
         self._hook = None if policy is None else user_policy.Hook(policy)
         self._processing = processing
@@ -248,7 +260,7 @@ class Generation:
         state = "failed" if self._failed else "running"
         n_tokens = len(self._steps)
         if self._ended:
-            state = cast("_core.GenerationEnd", self._steps[-1].output).finish_reason
+            state = cast("_core.GenerationEnd", self._last.output).finish_reason
             n_tokens -= 1
         return f"<Generation: {n_tokens} tokens read, {state}>"
 
@@ -280,37 +292,37 @@ class Generation:
 
     @property
     def _ended(self) -> bool:
-        return bool(self._steps) and is_end(self._steps[-1].output)
+        return bool(self._steps) and is_end(self._last.output)
+
+    @property
+    def _last(self) -> _Step:
+        return self._steps[len(self._steps) - 1]
 
     def _read(self) -> _Step | None:
         """Waits for one more step, and lets the policy answer meanwhile.
 
         Returns ``None`` if a signal handler has read the end meanwhile.
         """
-        while not self._ended:
-            index = len(self._steps)
+        while True:
+            index = len(self._steps)  # before the next look, because a handler may read the end
+            if self._ended:
+                return None
             output = self._output(index)
             if index != len(self._steps):
                 continue  # a signal handler has read this step
-            # An interrupted attempt may have left text in the decoder.
-            self._decoder.setstate(self._steps[-1].decoder if index else (b"", 0))
+            step = _step(output, self._steps[index - 1].decoder if index else (b"", 0))
+            if self._steps.setdefault(index, step) is not step:
+                continue  # it has read it just now
             if is_end(output):
                 logs.forward()
                 if output.draft_error:
                     logs.DRAFTS.warning(
                         "the draft failed, and the text went on without it: %s", output.draft_error
                     )
-                text = self._decoder.decode(output.tail, final=True)
-            else:
-                text = self._decoder.decode(output.data)
-            step = _Step(output, text, self._decoder.getstate())
-            self._steps.append(step)
-            if is_end(output):
                 self._shared.texts.end(self._number, self, output.finish_reason)
                 for listener in self._shared.listeners:
                     listener(self.result().stats)
             return step
-        return None
 
     def _output(self, index: int) -> Output:
         """Waits for an output of the core, and lets the policy answer meanwhile."""
@@ -373,13 +385,14 @@ class Generation:
         return Chunk(step.text, output.token, origin != "target", logprob, origin=origin, top=top)
 
     def _complete(self) -> Completion:
-        outcome = cast("_core.GenerationEnd", self._steps[-1].output)
-        tokens = [cast("_core.Token", step.output) for step in self._steps[:-1]]
+        outcome = cast("_core.GenerationEnd", self._last.output)
+        *before, _ = self._steps.values()
+        tokens = [cast("_core.Token", step.output) for step in before]
         logprobs = None
         if self._has_logprobs:
             logprobs = tuple(TokenLogprobs(t.token, t.logprob, dict(t.top)) for t in tokens)
         return Completion(
-            text="".join(step.text for step in self._steps),
+            text="".join(step.text for step in self._steps.values()),
             tokens=tuple(token.token for token in tokens),
             finish_reason=cast("FinishReason", outcome.finish_reason),
             logprobs=logprobs,

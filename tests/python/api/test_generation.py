@@ -202,13 +202,12 @@ def test_an_interrupt_outside_of_the_wait_cancels(
 ) -> None:
     """Ctrl-C may come where text is decoded, too."""
 
-    class Decoder:
-        def setstate(self, _: object) -> None:
-            raise KeyboardInterrupt
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
 
     generation = make_fake(**ENDLESS).generate([1, 2], max_tokens=100_000)
     with monkeypatch.context() as patch:
-        patch.setattr(generation, "_decoder", Decoder())
+        patch.setattr("specbranch_cpp.generation._step", interrupted)
         with pytest.raises(KeyboardInterrupt):
             next(generation) if reads == "next" else generation.result()
     assert generation.result().finish_reason == "cancelled"

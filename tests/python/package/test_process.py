@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,8 +12,12 @@ from specbranch_cpp._engine import lifetime
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from types import FrameType
+    from typing import Any
 
     from tests.python.conftest import MakeFake, RunPython
+
+    from specbranch_cpp import Chunk
 
 # An engine of fakes whose passes take `step_us`; the whole context takes hours, and so would a
 # pass of `HOUR`: what is not stopped ends at the time limit of the child.
@@ -87,6 +92,35 @@ while not seen:  # on a busy machine a text may be whole before its reader runs
 assert len(seen) + len(chunks) == 21, (seen, chunks)
 """
     python(PREAMBLE + code)
+
+
+def test_a_signal_handler_may_read_at_any_line(make_fake: MakeFake) -> None:
+    engine = make_fake()
+    calm = engine.generate("abc", max_tokens=6).result()
+    n_lines = 0
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal n_lines
+        if event == "line" and frame.f_code.co_filename.endswith("generation.py"):
+            n_lines += 1
+            if n_lines == strike:
+                sys.settrace(None)
+                seen.extend(chunk for chunk in [next(generation, None)] if chunk is not None)
+        return trace
+
+    for strike in range(1, 10_000):
+        generation = engine.generate("abc", max_tokens=6)
+        seen: list[Chunk] = []
+        n_lines = 0
+        sys.settrace(trace)
+        chunks = list(generation)
+        sys.settrace(None)
+        assert len(seen) + len(chunks) == 7, strike
+        assert generation.result().tokens == calm.tokens
+        assert generation.result().text == calm.text
+        if n_lines < strike:
+            break
+    assert strike > 50
 
 
 ENDINGS = {
