@@ -146,6 +146,7 @@ TEST_CASE("metadata that would kill the process is refused") {
       {"vocabulary", [](auto* g) { gguf_set_val_str(g, "tokenizer.ggml.model", "no_vocab"); }},
       {"architecture", [](auto* g) { gguf_remove_key(g, "general.architecture"); }},
       {"adapter", [](auto* g) { gguf_set_val_str(g, "general.type", "adapter"); }},
+      {"mmproj", [](auto* g) { gguf_set_val_str(g, "general.architecture", "clip"); }},
       {"context_length", [](auto* g) { gguf_set_val_u32(g, "llama.context_length", 0); }},
       {"nextn", [](auto* g) { gguf_set_val_u32(g, "llama.nextn_predict_layers", 99); }},
       {"embedding_length", [](auto* g) { gguf_set_val_u32(g, "llama.embedding_length", 0); }},

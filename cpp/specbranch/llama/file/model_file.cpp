@@ -41,7 +41,6 @@ constexpr std::array kNotGenerative = {
     std::string_view("eurobert"),
     std::string_view("t5"),
     std::string_view("t5encoder"),
-    std::string_view("clip"),
     std::string_view("wavtokenizer-dec"),
     std::string_view("gemma-embedding"),
     std::string_view("llama-embed"),
@@ -218,7 +217,9 @@ ModelFile inspect_model_file(const std::string& path, bool with_weights) {
   if (arch->size() > kLongestName) {
     gguf.refuse("llama.cpp knows no architecture " + quote(*arch));
   }
-  const auto kind = gguf.text("general.type");
+  // Old files of vision projectors have no type.
+  const auto kind =
+      *arch == "clip" ? std::optional<std::string>("mmproj") : gguf.text("general.type");
   if (kind && *kind != "model") {
     gguf.refuse("the file holds a " + quote(*kind) + ", not a language model");
   }
