@@ -66,9 +66,10 @@ class Model:
     cache_ram: int | None = None
     """MiB of main memory for the KV cells of texts that have ended, and whose sequence another text
     takes. A prompt that begins like such a text goes on from the copy. Default: as much as the KV
-    cache takes, at least 256 and at most 8192, less if main memory is short; none without
-    ``flash_attn`` or with layers on other hosts. 0: no copies, so that one text per sequence stays
-    in the KV cache. -1: no limit. (llama-server's ``--cache-ram``.)"""
+    cache takes, at least 256 and at most 8192, less if main memory is short. There are no copies
+    without ``flash_attn``, with layers on other hosts, or, with sliding windows, for a target with
+    ``swa_full=True`` and ``prefix_reuse="exact"``. 0: no copies, so that one text per sequence
+    stays in the KV cache. -1: no limit. (llama-server's ``--cache-ram``.)"""
 
     n_batch: int | None = None
     """The largest number of tokens in one call of llama.cpp. Default 512."""

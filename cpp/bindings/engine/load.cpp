@@ -204,7 +204,7 @@ std::unique_ptr<PyEngine> load(EngineSpec spec, const Report& report) {
   parts.measure_costs_us = spec.measure_costs_us;
   parts.stop_measuring = [&report] { return !report(1.0); };
   const auto tokenizer = std::make_shared<ModelTokenizer>(target);
-  spec.sources.give_to(parts, *tokenizer);
+  spec.sources.give_to(parts, *tokenizer, [&report] { return report(1.0); });
   const bool lookup = parts.lookup;
   auto self = std::make_unique<PyEngine>(std::make_unique<Engine>(std::move(parts)), tokenizer);
   self->lookup = lookup;

@@ -3,6 +3,7 @@
 
 #include <pybind11/pybind11.h>
 
+#include <functional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -22,9 +23,12 @@ class TextSources {
   TextSources() = default;
   TextSources(bool lookup, bool lookup_answers, const std::vector<CorpusText>& corpus);
 
-  /// Sets the options of `parts`. Tokenizes the corpus, which can take long. Any thread, without
-  /// the GIL. With `lookup` off the corpus is not even tokenized.
-  void give_to(EngineParts& parts, const Tokenizer& tokenizer) const;
+  /// Sets the options of `parts`. Tokenizes the corpus, which can take long, in pieces: between
+  /// them `go_on` is asked. Any thread, without the GIL. With `lookup` off the corpus is not even
+  /// tokenized.
+  /// Throws: Error: `go_on` returned false.
+  void give_to(EngineParts& parts, const Tokenizer& tokenizer,
+               const std::function<bool()>& go_on) const;
 
  private:
   bool lookup_ = true;

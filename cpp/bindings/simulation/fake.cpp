@@ -60,7 +60,7 @@ std::unique_ptr<PyEngine> fake_engine(const FakeOptions& target,
   parts.measure_costs_us = measure_costs ? kMeasureCostsUs : 0;
   parts.profile = profile.value_or(PairProfile());
   auto tokenizer = std::make_shared<FakeTokenizer>(parts.pieces);
-  TextSources(lookup, lookup_answers, corpus).give_to(parts, *tokenizer);
+  TextSources(lookup, lookup_answers, corpus).give_to(parts, *tokenizer, [] { return true; });
   return without_gil([&] {
     auto engine = std::make_unique<PyEngine>(std::make_unique<Engine>(std::move(parts)),
                                              std::move(tokenizer));

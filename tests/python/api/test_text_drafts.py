@@ -151,6 +151,28 @@ def test_a_corpus_of_files(tiny: Path, tmp_path: Path) -> None:
         assert answer(engine).tokens == answer(engine, mode="autoregressive").tokens
 
 
+def test_a_large_corpus_is_read_in_pieces_to_its_end(pair: tuple[Path, Path]) -> None:
+    shares: list[float] = []
+
+    def stop(share: float) -> None:
+        shares.append(share)
+        if share == 1.0:  # the weights are read, and the corpus is tokenized
+            raise KeyboardInterrupt
+
+    asked: dict[str, Any] = {"mode": "speculative", "temperature": 1.0, "seed": 5}
+    with Engine(pair[0], lookup_answers=False, **SETTINGS) as engine:
+        without = answer(engine, "import os\n", **asked)
+    text = without.text
+    large = "nothing that is asked for\n" * 12_000 + text
+    with Engine(pair[0], corpus=[large], lookup_answers=False, **SETTINGS) as engine:
+        done = answer(engine, "import os\n", **asked)
+        assert done.text == text
+        assert done.stats.n_lookup_accepted > without.stats.n_lookup_accepted
+    with pytest.raises(KeyboardInterrupt):
+        Engine(pair[0], corpus=[large * 20], progress_callback=stop, **SETTINGS)
+    assert shares[-1] == 1.0
+
+
 BAD_CORPORA: list[tuple[Any, str]] = [
     ("a text", "corpus is 'a text'"),
     (Path("file.txt"), "put the path into a list"),

@@ -125,8 +125,8 @@ LlamaContext::LlamaContext(std::shared_ptr<const Weights> weights, const ModelOp
   }
   // llama.cpp asserts that every sequence may have an output in one batch.
   if (options.n_batch < std::max(shape.n_seq, shape.n_outputs)) {
-    throw InvalidArgument("[LlamaContext] n_batch is too small; " +
-                          std::to_string(options.n_batch) + "; " +
+    throw InvalidArgument("n_batch is " + std::to_string(options.n_batch) +
+                          "; with these options it must be at least " +
                           std::to_string(std::max(shape.n_seq, shape.n_outputs)));
   }
   install_log_sink();
