@@ -40,7 +40,7 @@ demo: install ## the bundled pair of models, with and without speculation
 	@$(BIN)/specbranch demo
 
 test: test-cpp ## the C++ tests, then pytest
-	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist loadfile -m 'not slow and not gpu' \
+	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder -m 'not slow and not gpu' \
 		--durations 60 --durations-min 3
 
 test-cpp: install-test ## the C++ tests alone

@@ -29,11 +29,28 @@ if str(ROOT) not in sys.path:
 # The files of the tests are new all the time. What tests the trial of new files sets this itself.
 os.environ.setdefault("SPECBRANCH_FILE_TRIAL", "0")
 
+_LONG_FILES = (
+    "matrix/test_matrix.py", "api/test_exact_rows.py", "tools/test_fuzz.py",
+    "tools/test_demo_pair_tool.py", "tools/test_hybrid_pair.py", "check/test_check.py",
+    "bench/test_bench_peers.py", "api/test_stopping.py", "bench/test_bench_run.py",
+    "page/test_page.py", "cli/test_cli_lora.py", "tools/test_server_clients_benchmark.py",
+)  # fmt: skip
+"""Files that take long begin first, so that at the end no process has to wait for them."""
+
 # Several tests run at once on the same cores. PyTorch would start threads for all of them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Where we were started in the background, Ctrl-C is ignored, also by the processes we start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    ranks = {name: rank for rank, name in enumerate(_LONG_FILES)}
+
+    def rank(item: pytest.Item) -> int:
+        return ranks.get("/".join(item.path.parts[-2:]), len(ranks))
+
+    items.sort(key=rank)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -101,7 +101,7 @@ def test_main_writes_what_simulate_reads(tmp_path: Path, capfd: pytest.CaptureFi
         cli.app, ["simulate", "--json", "--profile", str(out), "--tokens", "60"]
     )
     assert done.exit_code == 0, done.output
-    simulated = json.loads(done.output)
+    simulated = json.loads(done.stdout)
     assert simulated["pair"]["draft_us"] == [90.0, 117.0]
     assert simulated["machine"]["target_slowdown"] == pytest.approx(1.5)
 
