@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["LogLines"]
 
 _WAIT_S = 1.0
+_N_LOOKS = 20
 
 
 class LogLines:
@@ -51,7 +52,9 @@ class LogLines:
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
             logged = Wakeup()
             self._lines.put(logged)
-            logged.wait(_WAIT_S)
+            for _ in range(_N_LOOKS):
+                if logged.wait(_WAIT_S / _N_LOOKS) or not self._thread.is_alive():
+                    return
 
     def _run(self) -> None:
         while (line := self._lines.get()) is not None:
@@ -59,10 +62,6 @@ class LogLines:
                 line.set()
             else:
                 _log(*line)
-        while not self._lines.empty():  # somebody may wait for the end
-            line = self._lines.get()
-            if isinstance(line, Wakeup):
-                line.set()
 
 
 def _log(logger: logging.Logger, level: int, text: str) -> None:
