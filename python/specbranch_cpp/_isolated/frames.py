@@ -23,8 +23,6 @@ _SIZES = struct.Struct("<II")
 _LARGEST = 2**30
 """The largest number of bytes of a message, so that no process can make the other take more."""
 _SMALL = 256  # up to so many bytes are cheaper as a text than beside it
-
-
 _N_HEAD = 3
 """The first parts of an order, among them the number and the name of a call, are no objects of the
 caller."""

@@ -146,21 +146,20 @@ def _load(
 
 def _portable(options: LoadOptions) -> LoadOptions:
     """The options without objects of the caller. Policies stay in this process."""
-    draft = options.draft
     made: LoadOptions = plain(options)
+    said, draft = made.speculation, made.draft
     return replace(
         made,
-        target=_with_name(options.target),
+        target=_with_name(made.target),
         draft=None if draft is None else _with_name(draft),
-        speculation=replace(made.speculation, value=replace(made.speculation.value, policy=None)),
+        speculation=replace(said, value=replace(said.value, policy=None)),
         trusted=True,  # the process is the trial
         verbose=False,  # this process shows the lines
     )
 
 
 def _with_name(side: ModelArgument) -> ModelArgument:
-    made: ModelArgument = plain(side)
-    return replace(made, model=replace(made.model, path=str.__str__(os.fsdecode(side.model.path))))
+    return replace(side, model=replace(side.model, path=plain(os.fsdecode(side.model.path))))
 
 
 def _names(options: LoadOptions) -> list[str]:

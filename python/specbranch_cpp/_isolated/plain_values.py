@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import copy
 from dataclasses import fields, is_dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["plain"]
 
 _OURS = "specbranch_cpp"
+_PLAIN = frozenset({str, int, float, bool, bytes, type(None)})
+# A member of an enumeration says its name if it is asked by ``str``, not its value.
+_BASES: tuple[tuple[type[Any], Callable[[Any], Any]], ...] = (
+    (str, str.__str__),
+    (int, int.__int__),
+    (float, float.__float__),
+)
 
 
 def plain(value: Any) -> Any:
@@ -17,23 +27,18 @@ def plain(value: Any) -> Any:
     Lists, tuples, dictionaries and our dataclasses get plain values. Other objects stay.
     """
     kind = type(value)
+    if kind in _PLAIN:
+        return value
     if kind in (list, tuple):
         return kind(map(plain, value))
     if kind is dict:
         return {plain(key): plain(of) for key, of in value.items()}
     if kind.__module__.partition(".")[0] == _OURS:
         return _plain_fields(value) if is_dataclass(value) else value
-    for base in (str, int, float):
-        if isinstance(value, base) and kind not in (base, bool):
-            return _as(base, value)
+    for base, own in _BASES:
+        if isinstance(value, base):
+            return own(value)
     return value
-
-
-def _as(base: type, value: Any) -> Any:
-    """A member of an enumeration says its name if it is asked by ``str``, not its value."""
-    if base is str:
-        return str.__str__(value)
-    return int.__int__(value) if base is int else float.__float__(value)
 
 
 def _plain_fields(value: Any) -> Any:

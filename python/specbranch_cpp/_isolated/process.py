@@ -270,13 +270,10 @@ class EngineProcess:
             EngineDied: it has ended by itself.
             EngineClosed: it was ended, or this process is a fork.
         """
-        self._check_fork()
-        if self._over is not None:
-            raise again(self._over)
-
-    def _check_fork(self) -> None:
         if os.getpid() != self._pid:
             raise EngineClosed(CLOSED)
+        if self._over is not None:
+            raise again(self._over)
 
     def _close_unread(self) -> None:
         """Closes what the threads would close that have not been started."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp import _core
 from specbranch_cpp._llama import cpu_flags
+from specbranch_cpp._pair.saved_profile import ROUNDED
 from specbranch_cpp._support import logs
 from specbranch_cpp._support.files import from_json, open_file, read_file, replace_file
 from specbranch_cpp._support.model_parts import model_parts
@@ -50,7 +51,6 @@ _COUNTS = (
     "beyond_wins",
 )
 _FLAGS = ("beyond_first",)
-_ROUNDED = 1.0 + 1e-6  # hits may be above their number by rounding
 _MOST = 1e12
 """No step takes so many microseconds, and no table has so many observations."""
 _COSTS = ("target_us", "draft_us", "target_slowdown", "draft_slowdown")
@@ -184,7 +184,7 @@ def _parse(text: str) -> dict[str, Any]:
             _numbers(table, name, length)
         for name in _COUNTS:
             _number(table, name)
-        if table["first_hits"] > _ROUNDED * table["first_count"]:
+        if table["first_hits"] > ROUNDED * table["first_count"]:
             raise _DamagedError("first_hits is above first_count")
         for name in _FLAGS:
             if not isinstance(table.get(name), bool):

@@ -10,9 +10,10 @@ from specbranch_cpp._support import checked
 from specbranch_cpp._support.files import from_json, read_file
 from specbranch_cpp.errors import InvalidArgument
 
-__all__ = ["first_choices", "read"]
+__all__ = ["ROUNDED", "first_choices", "read"]
 
-_ROUNDED = 1.0 + 1e-6  # hits of a profile may be above their number by rounding
+ROUNDED = 1.0 + 1e-6
+"""Hits of a profile may be above their number by rounding, at most by this factor."""
 
 
 def read(source: str | os.PathLike[str]) -> Any:
@@ -45,7 +46,7 @@ def first_choices(content: Mapping[str, Any]) -> tuple[float, float]:
             checked.at_least(f"acceptance[{i}].{name}", table.get(name, 0.0), 0.0)
             for name in ("first_count", "first_hits")
         )
-        if hits > _ROUNDED * n:
+        if hits > ROUNDED * n:
             raise InvalidArgument(
                 f"acceptance[{i}].first_hits is {hits}; it must be at most first_count, {n}"
             )

@@ -69,5 +69,6 @@ def measure(
         return
     shown = [[clients_report.cells(row)[n] for n in _SHOWN] for row in rows]
     render.stdout().print(render.table(_SHOWN.values(), shown))
-    words = f"{report} has all figures; {file.path} has the records"
-    render.stdout().print(f"\n{words}", soft_wrap=True)
+    render.stdout().print(
+        f"\n{report} has all figures; {file.path} has the records", soft_wrap=True
+    )

@@ -166,8 +166,6 @@ def _warn_without_gpu(asked: Mapping[str, str | None]) -> None:
     """Says that these options put no layers on GPUs if llama.cpp finds none."""
     given = [f"{option} is {value}" for option, value in asked.items() if value is not None]
     if given and not any(device.is_gpu for device in _core.list_devices()):
-        render.stderr().print(
-            f"specbranch: {' and '.join(given)}, but llama.cpp finds no GPU here; the CPU computes "
-            "all layers",
-            soft_wrap=True,
+        render.warn(
+            f"{' and '.join(given)}, but llama.cpp finds no GPU here; the CPU computes all layers"
         )

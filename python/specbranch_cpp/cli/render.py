@@ -95,6 +95,11 @@ def fail(reason: str) -> None:
     console.print(reason, soft_wrap=True)
 
 
+def warn(text: str) -> None:
+    """Prints one line in the form of `fail`, about what is no failure."""
+    stderr().print(f"specbranch: {text}", soft_wrap=True)
+
+
 @contextlib.contextmanager
 def reporting(names: Mapping[str, str] | None = None) -> Iterator[None]:
     """Turns an error of the engine into one line and an exit code: 2 for bad usage, otherwise 1.
@@ -151,7 +156,7 @@ class _Warnings(logging.Handler):
     """Prints a line for each warning, in the form of errors. The command does not fail."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        stderr().print(f"specbranch: {record.getMessage()}", soft_wrap=True)
+        warn(record.getMessage())
 
 
 @contextlib.contextmanager

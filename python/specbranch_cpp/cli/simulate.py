@@ -206,7 +206,7 @@ def _tell_positions(n: float, alpha: Any, *, json_output: bool) -> None:
         basis = f"the profile has no acceptance rate, so {alpha:g} is assumed"
     if few:
         advice = "give another one with --alpha, or let the engine write longer texts"
-        render.stderr().print(f"specbranch: {basis}; {advice}", soft_wrap=True)
+        render.warn(f"{basis}; {advice}")
     elif not json_output:
         render.stdout().print(f"{basis}\n", style="dim", soft_wrap=True)
 

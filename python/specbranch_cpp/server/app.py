@@ -26,22 +26,15 @@ from specbranch_cpp.server.errors import ApiError, ClientGone, from_exception, i
 from specbranch_cpp.server.interfaces.call import (
     InterfaceCall,
     ReplyForm,
+    checked_call,
     without_refused_effort,
 )
 from specbranch_cpp.server.interfaces.routes import READ, add_interfaces
 from specbranch_cpp.server.limits import BodyLimits
 from specbranch_cpp.server.metrics import Metrics
 from specbranch_cpp.server.model_card import ModelCard, embedding_entry
-from specbranch_cpp.server.other_names import effort_field
-from specbranch_cpp.server.other_tools import with_served_tools
 from specbranch_cpp.server.request_counter import RequestCounter
-from specbranch_cpp.server.requests import (
-    ChatBody,
-    CompletionBody,
-    check_fields,
-    parse_scales,
-    read_object,
-)
+from specbranch_cpp.server.requests import parse_scales, read_object
 from specbranch_cpp.server.service import QueuedCall, Service
 from specbranch_cpp.server.settings import ServerSettings
 from specbranch_cpp.server.slots import Slots
@@ -136,15 +129,10 @@ def _add_calls(
 ) -> None:
     model = ModelCard(engine, settings.alias)
 
-    async def answer(request: Request, kind: type[CompletionBody] | type[ChatBody]) -> Response:
+    async def answer(request: Request, *, chat: bool) -> Response:
         def read(body: bytes) -> InterfaceCall:
             data = read_object(body, settings.max_json_depth)
-            chat = kind is ChatBody
-            data, others = with_served_tools(data, custom=True) if chat else (data, [])
-            fields = check_fields(kind, data)
-            unknown = [*fields.unknown, *others]
-            effort = effort_field(data) if chat else None
-            return InterfaceCall(chat, fields.arguments(), ReplyForm(), unknown, effort)
+            return checked_call(data, ReplyForm(), chat=chat)
 
         return await reply(request, await service.side_work.read(request, read))
 
@@ -177,11 +165,11 @@ def _add_calls(
 
     @app.post("/v1/completions")
     async def completions(request: Request) -> Response:
-        return await answer(request, CompletionBody)
+        return await answer(request, chat=False)
 
     @app.post("/v1/chat/completions")
     async def chat_completions(request: Request) -> Response:
-        return await answer(request, ChatBody)
+        return await answer(request, chat=True)
 
     @app.api_route("/v1/models", methods=READ)
     async def models() -> JSONResponse:

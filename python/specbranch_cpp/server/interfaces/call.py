@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from specbranch_cpp.engine import Engine
 
 __all__ = [
-    "Body", "InterfaceCall", "Items", "ReplyForm", "Size", "call_of", "n_prompt_tokens",
-    "prompt_of", "set_field", "text_field", "without_refused_effort",
+    "Body", "InterfaceCall", "Items", "ReplyForm", "Size", "call_of", "checked_call",
+    "n_prompt_tokens", "prompt_of", "set_field", "text_field", "without_refused_effort",
 ]  # fmt: skip
 
 
@@ -141,6 +141,39 @@ def set_field(data: dict[str, Any], name: str, value: Any, said: str) -> None:
     data[name] = value
 
 
+def checked_call(
+    data: dict[str, Any],
+    form: ReplyForm,
+    *,
+    chat: bool,
+    custom_tools: bool = True,
+    one_text: bool = False,
+) -> InterfaceCall:
+    """The call for a body with OpenAI's names and nulls.
+
+    Args:
+        data: the body.
+        form: writes the reply.
+        chat: whether the body has messages instead of a prompt.
+        custom_tools: whether the interface knows tools of the type ``custom``.
+        one_text: whether a reply of the interface has one text.
+
+    Raises:
+        BadRequest: a field is wrong or refused.
+    """
+    data, others = with_served_tools(data, custom=custom_tools) if chat else (data, [])
+    body = check_fields(ChatBody if chat else CompletionBody, data)
+    if one_text and body.n is not None and body.n > 1:
+        raise BadRequest(
+            f"n is {body.n}; it must be 1, because a reply of this endpoint has one text; "
+            "/v1/completions and /v1/chat/completions have n",
+            "n",
+            "unsupported_value",
+        )
+    effort = effort_field(data) if chat else None
+    return InterfaceCall(chat, body.arguments(), form, [*body.unknown, *others], effort)
+
+
 def call_of(
     data: Mapping[str, Any],
     form: ReplyForm,
@@ -162,15 +195,5 @@ def call_of(
         BadRequest: a field is wrong or refused.
     """
     given = {name: value for name, value in data.items() if value is not None}
-    given, others = with_served_tools(given, custom=custom_tools) if chat else (given, [])
-    body = check_fields(ChatBody if chat else CompletionBody, given)
-    if body.n is not None and body.n > 1:
-        raise BadRequest(
-            f"n is {body.n}; it must be 1, because a reply of this endpoint has one text; "
-            "/v1/completions and /v1/chat/completions have n",
-            "n",
-            "unsupported_value",
-        )
-    unknown = [name for name in body.unknown if name not in harmless]
-    effort = effort_field(given) if chat else None
-    return InterfaceCall(chat, body.arguments(), form, [*unknown, *others], effort)
+    call = checked_call(given, form, chat=chat, custom_tools=custom_tools, one_text=True)
+    return replace(call, unknown=[name for name in call.unknown if name not in harmless])
