@@ -101,12 +101,12 @@ def worker(address: Address, prefix: Sequence[str]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def relay(to: Address, delay_ms: float) -> Iterator[Address]:
+def relay(to: Address, delay_ms: float, pinned: Sequence[str]) -> Iterator[Address]:
     """The address of a relay with this delay in each direction."""
     program = Path(__file__).with_name("delaying_relay.py")
     words = [to.host, str(to.port), "--delay-ms", str(delay_ms)]
     process = subprocess.Popen(
-        [sys.executable, str(program), *words], stdout=subprocess.PIPE, text=True
+        [*pinned, sys.executable, str(program), *words], stdout=subprocess.PIPE, text=True
     )
     try:
         assert process.stdout is not None
@@ -133,7 +133,7 @@ def other_host(number: int, latency_ms: float, cpus: str | None) -> Iterator[Add
             if delayed:
                 yield address
             else:
-                with relay(address, latency_ms / 2) as before:
+                with relay(address, latency_ms / 2, pinned) as before:
                     yield before
 
 

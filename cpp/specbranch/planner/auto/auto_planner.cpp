@@ -25,6 +25,9 @@ constexpr double kMinTipChance = 0.05;           ///< texts are not asked after 
 constexpr int kTypicalRows = 4;                  ///< of a text, in a batch of several.
 constexpr double kLeastBranchGain = 0.05;  ///< tokens; branches are less certain than the path.
 constexpr int kMaxAwaited = 16;            ///< further draft steps that the target may wait for.
+/// Where single tokens are worth the most, and only the measurement while loading says that a long
+/// verification is worth more, it must be worth it even if it takes so much longer.
+constexpr double kCaution = 1.4;
 
 }  // namespace
 
@@ -82,15 +85,13 @@ Decision AutoPlanner::next(const View& view) {
     if (plain_step_) {
       submit(view, view.tree.root(), 1, decision);
     } else {
-      verify(view, decision);
+      verify(view, /*may_wait=*/true, decision);
     }
   }
   const bool waits = target_free && decision.submit.node == kNoNode;
   if (view.draft_idle && view.draft_usable) draft(view, !waits, decision);
-  if (waits && decision.evaluate.empty() && view.evaluating.empty()) {
-    const DraftPath path = likeliest(view, view.tree.root());
-    submit(view, path.end, static_cast<int>(path.chances.size()) + 1, decision);
-  }
+  const bool in_vain = decision.evaluate.empty() && view.evaluating.empty();
+  if (waits && in_vain) verify(view, /*may_wait=*/false, decision);
   if (!decision.evaluate.empty()) pass_begin_us_ = view.now_us;
   return decision;
 }
@@ -115,7 +116,7 @@ int AutoPlanner::horizon(const View& view, int n_submitted) const {
   return std::min(view.max_depth, n_submitted + bounds_.max_depth);
 }
 
-void AutoPlanner::verify(const View& view, Decision& decision) {
+void AutoPlanner::verify(const View& view, bool may_wait, Decision& decision) {
   const DraftPath path = likeliest(view, view.tree.root());
   awaited_ = {};
   if (costs_.crowded()) {
@@ -126,8 +127,10 @@ void AutoPlanner::verify(const View& view, Decision& decision) {
   }
   const VerificationLength best = best_length(costs_, view, path.chances, schedule_choice_.rate());
   const auto whole = static_cast<int>(path.chances.size());
-  // The draft may say more at each token that only a text has proposed so far.
-  for (int n = 0; n < best.n; ++n) {
+  // The draft may say more at the end of the path, however little of it is worth verifying now, and
+  // at each token before that only a text has proposed so far.
+  for (int n = 0; may_wait && n <= whole; ++n) {
+    if (n >= best.n && n < whole) continue;
     const DraftPath begin = cut(view.tree, path, n);
     const bool said = n < whole && view.tree.at(begin.end).evaluated;
     if (said || !worth_waiting(view, begin, best)) continue;
@@ -170,14 +173,15 @@ bool AutoPlanner::worth_waiting(const View& view, const DraftPath& path,
     wait = step;
   }
   const double alpha = acceptance_.alpha();
+  const double caution = costs_.verification_unproven() && length >= best.n ? kCaution : 1.0;
   double expected = 1.0;
   for (const double p : path.chances) expected += p;
   double chance = path.chances.empty() ? 1.0 : path.chances.back();
   for (int m = 1; m <= std::min(room, kMaxAwaited); ++m) {
     chance *= alpha;
     expected += chance;
-    const double later =
-        expected - rate * verification_us(costs_, view, length + m + 1, expected, chance);
+    const double us = verification_us(costs_, view, length + m + 1, expected, chance);
+    const double later = expected - rate * caution * us;
     if (later - best.value > rate * (wait + static_cast<double>(m - 1) * step)) return true;
   }
   return false;

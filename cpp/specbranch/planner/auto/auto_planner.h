@@ -51,7 +51,8 @@ class AutoPlanner final : public Planner {
  private:
   TokenSources sources() const { return {acceptance_, agreement_}; }
   DraftPath likeliest(const View& view, NodeId begin) const;
-  void verify(const View& view, Decision& decision);
+  /// Submits what is worth the most. `may_wait`: nothing, if it is worth waiting for the draft.
+  void verify(const View& view, bool may_wait, Decision& decision);
   /// The target should wait until the draft has made `path` longer. `best`: what it could verify.
   bool worth_waiting(const View& view, const DraftPath& path, const VerificationLength& best) const;
   /// Verifies the `n` tokens from the root on that lead to `end`, or to its best candidate.

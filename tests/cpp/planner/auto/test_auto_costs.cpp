@@ -265,6 +265,12 @@ TEST_CASE("auto: short texts after a wrong measurement lose little") {
   CHECK(speeds[speeds.size() / 4] >= 0.985);
 }
 
+TEST_CASE("auto: long chains that look cheap by a wrong measurement alone are not waited for") {
+  const Machine machine{.curve = kSteep, .draft_us = 4'000.0, .slowdown = 2.0, .hop_us = 25};
+  PairProfile profile = measured(machine, {1.6, 0.6, 0.6, 1.0});
+  CHECK(speed(machine, run(machine, 0.8, 64, profile)) >= 0.92);
+}
+
 TEST_CASE("auto: a gain that a disturbed measurement hides is found in the first texts") {
   const Curve slope = {1.0, 1.2, 1.42, 1.65, 1.75, 2.1, 2.25, 2.4, 2.6, 2.8, 3.0, 3.2, 3.4};
   const Machine machine{.curve = slope, .draft_us = 1'000.0, .slowdown = 1.03};

@@ -64,6 +64,9 @@ const std::vector<Curve> kCurves = {
       {24, 5.2}}},
 };
 
+/// Q8_0 on two CPU cores: two tokens take longer than one token twice.
+const Curve kSteep{"steep", {{1, 1.0}, {2, 2.5}, {4, 2.85}, {5, 3.4}, {8, 4.1}, {16, 6.4}}};
+
 struct Cell {
   const Curve* curve = nullptr;
   double alpha = 0.7;
@@ -193,16 +196,15 @@ TEST_CASE("auto is never below plain decoding and above the tuned modes: some ce
 }
 
 TEST_CASE("auto, where long verifications are expensive and step times scatter") {
-  // Q8_0 on two CPU cores: a chain of any fixed length loses, one that ends where the draft doubts
-  // gains. Plain decoding by a hair is no reason to stay with it.
-  const Curve steep{"steep", {{1, 1.0}, {2, 2.5}, {4, 2.85}, {5, 3.4}, {8, 4.1}, {16, 6.4}}};
+  // A chain of any fixed length loses, one that ends where the draft doubts gains. Plain decoding
+  // by a hair is no reason to stay with it.
   Sweep sweep;
   for (const double slowdown : {1.0, 1.15, 1.3}) {
     for (const double noise : {0.0, 0.15}) {
       if (sweep.skips()) continue;
       INFO("slow-down ", slowdown, ", noise ", noise);
       const auto reached = [&](double alpha) {
-        const Cell cell{&steep, alpha, 9.0, slowdown, noise};
+        const Cell cell{&kSteep, alpha, 9.0, slowdown, noise};
         return speedup(cell, request_of(Mode::kAuto), 32, true, 6);
       };
       // The noise alone makes the mean step longer than the median one that counts as 1.
@@ -211,6 +213,19 @@ TEST_CASE("auto, where long verifications are expensive and step times scatter")
       CHECK(reached(0.8) >= 1.03);
       CHECK(reached(0.9) >= 1.18);
     }
+  }
+}
+
+TEST_CASE("auto waits for a long chain where a short one is not worth its verification") {
+  // Both models share the time, so the chain has no token more than the target has waited for.
+  for (const double noise : {0.0, 0.15}) {
+    INFO("noise ", noise);
+    const auto reached = [&](double alpha) {
+      const Cell cell{&kSteep, alpha, 9.0, 2.0, noise};
+      return speedup(cell, request_of(Mode::kAuto), 32, true, 6);
+    };
+    CHECK(reached(0.6) >= 0.965);
+    CHECK(reached(0.95) >= 1.05);
   }
 }
 
