@@ -69,6 +69,27 @@ MUTATIONS = (
         "    if (n >= best.n) continue;",
     ),
     Mutation(
+        "auto-one-text-for-all",
+        "one slow text ends speculation in all others",
+        "planner/auto/schedule_choice.cpp",
+        "constexpr int kSlowTexts = 2;",
+        "constexpr int kSlowTexts = 1;",
+    ),
+    Mutation(
+        "auto-never-asks",
+        "speculation whose planner asks no draft begins anew in every text",
+        "planner/auto/schedule_choice.cpp",
+        "  kept.unasked = !failed;",
+        "  kept.unasked = false;",
+    ),
+    Mutation(
+        "auto-waits-for-the-mean",
+        "a token of the draft is worth what the mean one is, whatever it will say",
+        "planner/auto/auto_planner.cpp",
+        "    double last = chance * next.chance;",
+        "    double last = chance * alpha;",
+    ),
+    Mutation(
         "auto-trusts-loading",
         "the target waits for a long chain by what was measured while loading",
         "planner/auto/auto_planner.cpp",

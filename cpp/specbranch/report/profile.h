@@ -44,6 +44,8 @@ struct SpeculationRecord {
   bool paused = false;  ///< speculation was slower than plain decoding; not probed since.
   /// The measured share of the rate of plain decoding at that time; 0: another reason.
   double paused_at_rate = 0.0;
+  bool unasked = false;    ///< speculation was expected to pay, but its planner asked no draft.
+  int slow_texts = 0;      ///< in a row, in which speculation was slower than plain decoding.
   RateRecord speculation;  ///< since speculation began, over all texts.
 
   bool operator==(const SpeculationRecord&) const = default;

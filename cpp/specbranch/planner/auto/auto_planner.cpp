@@ -172,19 +172,27 @@ bool AutoPlanner::worth_waiting(const View& view, const DraftPath& path,
     // What the draft has not read is not counted: it must be read once, and later it is more.
     wait = step;
   }
+  // The pass tells how sure the draft is of its next token, and the chain may end there. Of the
+  // tokens after it only the mean is known.
   const double alpha = acceptance_.alpha();
   const double caution = costs_.verification_unproven() && length >= best.n ? kCaution : 1.0;
   double expected = 1.0;
   for (const double p : path.chances) expected += p;
-  double chance = path.chances.empty() ? 1.0 : path.chances.back();
-  for (int m = 1; m <= std::min(room, kMaxAwaited); ++m) {
-    chance *= alpha;
-    expected += chance;
-    const double us = verification_us(costs_, view, length + m + 1, expected, chance);
-    const double later = expected - rate * caution * us;
-    if (later - best.value > rate * (wait + static_cast<double>(m - 1) * step)) return true;
+  const double chance = path.chances.empty() ? 1.0 : path.chances.back();
+  double worth = 0.0;
+  for (const AcceptanceClass& next : acceptance_.acceptance_classes(0.0)) {
+    double value = best.value;
+    double tokens = expected;
+    double last = chance * next.chance;
+    for (int m = 1; m <= std::min(room, kMaxAwaited); ++m) {
+      tokens += last;
+      const double us = verification_us(costs_, view, length + m + 1, tokens, last);
+      value = std::max(value, tokens - rate * (caution * us + static_cast<double>(m - 1) * step));
+      last *= alpha;
+    }
+    worth += next.share * value;
   }
-  return false;
+  return worth - best.value > rate * wait;
 }
 
 void AutoPlanner::submit(const View& view, NodeId end, int n, Decision& decision) {

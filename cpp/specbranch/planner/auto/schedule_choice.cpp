@@ -25,6 +25,11 @@ constexpr double kBackOffBelowOfAll = 0.99;
 // not taken for a change.
 constexpr double kGainShare = 0.1;
 constexpr double kMostOfGain = 4.0;
+// Where speculation gains over all texts, one that is slow is the only one without it, until so
+// many in a row are. One that goes on for so many tokens is not.
+constexpr int kSlowTexts = 2;
+constexpr std::int64_t kGoodText = 32;
+constexpr double kClearGainOfTexts = 0.05;  ///< a share of the tokens of all texts.
 /// Doubt of the time of a single step alone with which drafting begins.
 constexpr double kSettled = 0.08;
 // Verifications until this time is measured again, where the gain is clear and where it is not.
@@ -82,14 +87,17 @@ void ScheduleChoice::begin() {
   n_texts_ = costs_.n_texts();
   choose(kLeaveMargin, kLeaveOptimism);
   if (!costs_.known()) return;
-  if (history().paused) {  // an earlier generation backed off
-    schedule_ = Schedule::kAutoregressive;
+  const bool known = acceptance_.evidence() >= kFewObservations;
+  const bool unasked = known && history().unasked;
+  if (history().paused || unasked || (known && schedule_ == Schedule::kAutoregressive)) {
     // The best moment for a probe: the draft reads the prompt while the target does. Within a text
     // it would have to catch up first, and here with what the target holds of an earlier text.
-    due_ = history().tokens_since_probe >= probe_interval();
+    const bool pays = schedule_ != Schedule::kAutoregressive;
+    due_ = history().tokens_since_probe >= probe_interval() || (unasked && pays);
+    schedule_ = Schedule::kAutoregressive;
     return;
   }
-  if (acceptance_.evidence() >= kFewObservations) return;
+  if (known) return;
   // The acceptance rate is unknown, and nothing but the measurement while loading says what steps
   // cost. Probe first, or do what the text does that probes for all.
   schedule_ = Schedule::kAutoregressive;
@@ -100,7 +108,8 @@ void ScheduleChoice::begin() {
 void ScheduleChoice::on_open(int n_unread) {
   if (!std::exchange(due_, false)) return;
   const double unseen = history().tokens_since_probe;
-  if (history().paused && worth_probing(unseen * n_texts_, n_unread)) begin_probe();
+  if (schedule_ != Schedule::kAutoregressive) return;
+  if (history().unasked || worth_probing(unseen * n_texts_, n_unread)) begin_probe();
 }
 
 void ScheduleChoice::choose(double margin, double optimism) {
@@ -170,6 +179,15 @@ void ScheduleChoice::reset_counts() {
   meter_.reset();
 }
 
+void ScheduleChoice::back_off_in_this_text(double reached) {
+  schedule_ = Schedule::kAutoregressive;
+  end_probe();
+  reset_counts();
+  slow_text_ = true;
+  reached_ = reached;
+  history().tokens_since_probe = 0.0;
+}
+
 void ScheduleChoice::back_off(bool failed, double reached) {
   schedule_ = Schedule::kAutoregressive;
   end_probe();
@@ -178,8 +196,10 @@ void ScheduleChoice::back_off(bool failed, double reached) {
   if (failed && kept.paused) return;  // another text of the crowd has seen it before
   if (failed) kept.probe_interval = std::min(kLongestProbeInterval, 2.0 * probe_interval());
   kept.paused = failed;
+  kept.unasked = !failed;
   kept.tokens_since_probe = 0.0;
   kept.paused_at_rate = reached;
+  kept.slow_texts = 0;
   kept.speculation = {};
 }
 
@@ -199,6 +219,7 @@ void ScheduleChoice::begin_probe() {
   take_probe();
   if (!probing_) return;
   tried_ = false;
+  history().unasked = false;
   history().tokens_since_probe = 0.0;
   reset_counts();
   acceptance_.discount_history();
@@ -214,18 +235,26 @@ bool ScheduleChoice::wants_plain_step() const {
   return costs_.plain_step_due(clear ? kClearSteps : kUnclearSteps);
 }
 
-bool ScheduleChoice::too_slow() const {
-  const auto contradicted = [this](const RateMeter& meter, double gained) {
-    const double share = costs_.crowded() ? kLossShareOfAll : kLossShare;
-    const double budget = kLossBudget * costs_.n_texts() + share * meter.record().tokens + gained;
-    return meter.lost() >= budget &&
-           meter.below(costs_.crowded() ? kBackOffBelowOfAll : kBackOffBelow);
-  };
+bool ScheduleChoice::contradicted(const RateMeter& meter, double gained) const {
+  const double share = costs_.crowded() ? kLossShareOfAll : kLossShare;
+  const double budget = kLossBudget * costs_.n_texts() + share * meter.record().tokens + gained;
+  return meter.lost() >= budget &&
+         meter.below(costs_.crowded() ? kBackOffBelowOfAll : kBackOffBelow);
+}
+
+bool ScheduleChoice::all_too_slow() const {
+  return contradicted(RateMeter(history().speculation), 0.0);
+}
+
+bool ScheduleChoice::text_too_slow() const {
+  if (costs_.crowded()) return false;  // texts that share batches gain and lose together
+  const double gained = kGainShare * history().speculation.gain;
+  return contradicted(meter_, std::clamp(gained, 0.0, kMostOfGain));
+}
+
+bool ScheduleChoice::gains_over_all() const {
   const RateRecord& all = history().speculation;
-  // Texts that share batches gain and lose together.
-  if (costs_.crowded()) return contradicted(RateMeter(all), 0.0);
-  const double gained = std::clamp(kGainShare * all.gain, 0.0, kMostOfGain);
-  return contradicted(meter_, gained) || contradicted(RateMeter(all), 0.0);
+  return all.tokens >= kTrialTokens && all.gain >= kClearGainOfTexts * all.tokens;
 }
 
 bool ScheduleChoice::probe_ended() {
@@ -257,8 +286,9 @@ bool ScheduleChoice::worth_probing(double n_tokens, int n_unread) const {
     if (!unproven || !could_pay(kHopefulChance)) return false;
   }
   // The draft must also read the text that was decoded without it.
-  const double read = costs_.draft(StepCurve::kLongest) *
-                      std::ceil(static_cast<double>(n_unread) / StepCurve::kLongest);
+  const int rest = n_unread % StepCurve::kLongest;
+  const double read = costs_.draft(StepCurve::kLongest) * (n_unread / StepCurve::kLongest) +
+                      (rest > 0 ? costs_.draft(rest) : 0.0);
   // A probe that costs more ends before it has all of its observations.
   const double looks =
       std::min(costs_.interference() * static_cast<double>(kProbeObservations) * costs_.draft(1),
@@ -319,7 +349,10 @@ void ScheduleChoice::on_verification(std::int64_t now_us, double step_us, int n_
     end_probe();
     choose(kEnterMargin, kEnterOptimism);
     history().paused = false;
-    if (schedule_ == Schedule::kAutoregressive) back_off(true);
+    history().paused_at_rate = 0.0;
+    if (schedule_ == Schedule::kAutoregressive) {
+      slow_text_ ? back_off_in_this_text(reached_) : back_off(true);
+    }
   } else if (schedule_ == Schedule::kAutoregressive) {
     history().tokens_since_probe += static_cast<double>(n_tokens) / n_texts_;
     if (may_probe(n_unread)) {
@@ -327,8 +360,12 @@ void ScheduleChoice::on_verification(std::int64_t now_us, double step_us, int n_
     } else if (joins()) {
       choose(kEnterMargin, kEnterOptimism);
     }
-  } else if (too_slow() || (costs_.crowded() && history().paused)) {
+  } else if (all_too_slow() || (costs_.crowded() && history().paused)) {
     back_off(true, meter_.measured() * plain_us());
+  } else if (text_too_slow()) {
+    const double reached = meter_.measured() * plain_us();
+    const bool alone = gains_over_all() && ++history().slow_texts < kSlowTexts;
+    alone ? back_off_in_this_text(reached) : back_off(true, reached);
   } else {
     const bool seen =
         acceptance_.evidence() >= kFewObservations || n_unobserved_ >= kUnobservedTokens;
@@ -336,8 +373,9 @@ void ScheduleChoice::on_verification(std::int64_t now_us, double step_us, int n_
     if (due && (seen || !costs_.known())) choose(kLeaveMargin, kLeaveOptimism);
     // Without observations the acceptance rate stays unknown: go to plain decoding, which probes.
     if (n_unobserved_ >= kTrialTokens && !gains_by_texts(kLeaveMargin)) back_off(false);
-    // After 512 profitable tokens, reset the interval: a short slump must not start at the longest.
-    if (n_tokens_ >= 8 * kTrialTokens) history().probe_interval = kFirstProbeInterval;
+    if (n_tokens_ >= kGoodText) history().slow_texts = 0;
+    // A short slump must not start at the longest interval.
+    if (gains_over_all()) history().probe_interval = kFirstProbeInterval;
   }
 }
 
@@ -371,7 +409,7 @@ std::string ScheduleChoice::mode_reason() const {
   switch (schedule_) {
     case Schedule::kAutoregressive:
       if (probing_) return "autoregressive while the draft is probed" + facts;
-      if (const double reached = history().paused_at_rate; reached > 0.0) {
+      if (const double reached = slow_text_ ? reached_ : history().paused_at_rate; reached > 0.0) {
         return "autoregressive: speculation reached " + fixed(reached) +
                " of the rate of plain decoding" + facts;
       }

@@ -94,12 +94,20 @@ class ScheduleChoice {
   /// Pauses the draft. `failed`: the next probe comes later. `reached`: the measured share of the
   /// rate of plain decoding; 0: not measured.
   void back_off(bool failed, double reached = 0.0);
+  /// The same for this text alone: over all texts, speculation gains.
+  void back_off_in_this_text(double reached);
   /// Probes from now on, unless another text does.
   void take_probe();
   void end_probe();
   /// Probes in the middle of a history.
   void begin_probe();
-  bool too_slow() const;
+  /// The measured rate is below plain decoding, by more than speculation may lose; and by less than
+  /// `gained` more.
+  bool contradicted(const RateMeter& meter, double gained) const;
+  bool all_too_slow() const;
+  bool text_too_slow() const;
+  /// Speculation gains clearly, over all texts.
+  bool gains_over_all() const;
   /// Texts propose good tokens, and speculation with them is measured to be faster than plain
   /// decoding by `margin`, whatever is expected of the draft model alone.
   bool gains_by_texts(double margin) const;
@@ -127,6 +135,8 @@ class ScheduleChoice {
   bool trying_ = false;
   int n_texts_ = 1;                 ///< that ran at the last choice.
   bool tried_ = false;              ///< in this probe.
+  bool slow_text_ = false;          ///< speculation was slow in this text alone,
+  double reached_ = 0.0;            ///< and reached this share of the rate of plain decoding.
   int n_overlap_trials_ = 0;        ///< in this text.
   std::int64_t last_us_ = -1;       ///< time of the last verification.
   RateMeter meter_;                 ///< of this schedule, in this text.

@@ -78,6 +78,14 @@ struct LateDraft {
   }
 };
 
+SpeculationRecord paused_record(double tokens_since_probe, double probe_interval) {
+  SpeculationRecord record;
+  record.tokens_since_probe = tokens_since_probe;
+  record.probe_interval = probe_interval;
+  record.paused = true;
+  return record;
+}
+
 }  // namespace
 
 TEST_CASE("auto: texts draft while the draft reads a prompt that the target holds already") {
@@ -111,7 +119,7 @@ TEST_CASE("auto: a paused draft reads a long prompt for a probe only beside the 
   pair.read_us = 500'000;
   const auto paused = [&](double tokens_since_probe) {
     PairProfile profile = pair.profile();
-    profile.acceptance[0].alone = {tokens_since_probe, 64.0, true, 0.0, {}};
+    profile.acceptance[0].alone = paused_record(tokens_since_probe, 64.0);
     return profile;
   };
   // The target reads the prompt, too: nothing is lost.
@@ -136,7 +144,7 @@ TEST_CASE("auto: within a text, a probe counts the prompt that the draft has not
     pair.read_us = 500'000;
     PairProfile profile = pair.profile();
     // It is due in the middle of the text.
-    profile.acceptance[0].alone = {1500.0, 1600.0, true, 0.0, {}};
+    profile.acceptance[0].alone = paused_record(1500.0, 1600.0);
     pair.run(&profile);
     CHECK(pair.n_begun == (n_prompt == 3 ? 1 : 0));
   }
