@@ -249,7 +249,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         formatter_class=argparse.RawTextHelpFormatter,
     )
     parser.add_argument("--latencies", type=float, nargs="+", default=[0.0, 1.0, 5.0])
-    parser.add_argument("--worker-cpus", help="as of taskset; default: any")
+    parser.add_argument("--worker-cpus", help="of workers and relays, as of taskset; default: any")
     parser.add_argument("--json", type=Path, help="append what was measured and every row")
     own, rest = parser.parse_known_args(argv)
     args = simulator.parse(rest)

@@ -212,8 +212,8 @@ MUTATIONS = (
         "auto-stays-away",
         "a text that begins does not look at a draft that was too slow before",
         "planner/auto/schedule_choice.cpp",
-        "    due_ = history().tokens_since_probe >= probe_interval();\n",
-        "",
+        "    due_ = history().tokens_since_probe >= probe_interval() || (unasked && pays);",
+        "    due_ = unasked && pays;",
     ),
     Mutation(
         "auto-reads-for-nothing",
