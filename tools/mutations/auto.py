@@ -86,8 +86,8 @@ MUTATIONS = (
         "auto-waits-for-the-mean",
         "a token of the draft is worth what the mean one is, whatever it will say",
         "planner/auto/auto_planner.cpp",
-        "    double last = chance * next.chance;",
-        "    double last = chance * alpha;",
+        "    double further = chance * next.chance;",
+        "    double further = chance * alpha;",
     ),
     Mutation(
         "auto-trusts-loading",

@@ -8,6 +8,8 @@
 #include "specbranch/planner/auto/auto_planner.h"
 
 #include <algorithm>
+#include <array>
+#include <cstddef>
 #include <utility>
 
 #include "specbranch/lookup/text_path.h"
@@ -172,27 +174,38 @@ bool AutoPlanner::worth_waiting(const View& view, const DraftPath& path,
     // What the draft has not read is not counted: it must be read once, and later it is more.
     wait = step;
   }
-  // The pass tells how sure the draft is of its next token, and the chain may end there. Of the
-  // tokens after it only the mean is known.
   const double alpha = acceptance_.alpha();
   const double caution = costs_.verification_unproven() && length >= best.n ? kCaution : 1.0;
-  double expected = 1.0;
-  for (const double p : path.chances) expected += p;
+  double now = 1.0;  // expected tokens of the path
+  for (const double p : path.chances) now += p;
   const double chance = path.chances.empty() ? 1.0 : path.chances.back();
-  double worth = 0.0;
+  const int most = std::min(room, kMaxAwaited);
+  std::array<double, kMaxAwaited> cost{};  // of a verification of m more tokens, in tokens
+  double expected = now;
+  double last = chance;
+  for (int m = 1; m <= most; ++m) {
+    last *= alpha;
+    expected += last;
+    const double us = verification_us(costs_, view, length + m + 1, expected, last);
+    const double price = rate * (caution * us + static_cast<double>(m - 1) * step);
+    cost[static_cast<std::size_t>(m - 1)] = price;
+    if (expected - price - best.value > rate * wait) return true;
+  }
+  // No length pays on the mean. But the pass tells how sure the draft is of its next token, and the
+  // chain may end there.
+  double gain = 0.0;
   for (const AcceptanceClass& next : acceptance_.acceptance_classes(0.0)) {
     double value = best.value;
-    double tokens = expected;
-    double last = chance * next.chance;
-    for (int m = 1; m <= std::min(room, kMaxAwaited); ++m) {
-      tokens += last;
-      const double us = verification_us(costs_, view, length + m + 1, tokens, last);
-      value = std::max(value, tokens - rate * (caution * us + static_cast<double>(m - 1) * step));
-      last *= alpha;
+    double tokens = now;
+    double further = chance * next.chance;
+    for (int m = 1; m <= most && further > kMinChance; ++m) {
+      tokens += further;
+      value = std::max(value, tokens - cost[static_cast<std::size_t>(m - 1)]);
+      further *= alpha;
     }
-    worth += next.share * value;
+    gain += next.share * (value - best.value);
   }
-  return worth - best.value > rate * wait;
+  return gain > rate * wait;
 }
 
 void AutoPlanner::submit(const View& view, NodeId end, int n, Decision& decision) {

@@ -286,9 +286,10 @@ bool ScheduleChoice::worth_probing(double n_tokens, int n_unread) const {
     if (!unproven || !could_pay(kHopefulChance)) return false;
   }
   // The draft must also read the text that was decoded without it.
+  const int n_whole = n_unread / StepCurve::kLongest;  // passes of the longest batch
   const int rest = n_unread % StepCurve::kLongest;
-  const double read = costs_.draft(StepCurve::kLongest) * (n_unread / StepCurve::kLongest) +
-                      (rest > 0 ? costs_.draft(rest) : 0.0);
+  double read = n_whole * costs_.draft(StepCurve::kLongest);
+  if (rest > 0) read += costs_.draft(rest);
   // A probe that costs more ends before it has all of its observations.
   const double looks =
       std::min(costs_.interference() * static_cast<double>(kProbeObservations) * costs_.draft(1),

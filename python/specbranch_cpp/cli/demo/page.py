@@ -103,14 +103,13 @@ def comparison(found: Sequence[ModeRuns]) -> Table:
 def speed_up(found: Sequence[ModeRuns]) -> str:
     """The last line: how much faster, and whether it is the same text."""
     (auto,) = (each for each in found if each.mode == SUMMARISED)
-    same = "yes" if all(each.same_text for each in found) else "no"
     spread = ""
     if len(auto.ratios) > 1:
         low, high = min(auto.ratios), max(auto.ratios)
         spread = f" ({low:.2f} to {high:.2f} in {len(auto.ratios)} texts)"
     return (
         f"{auto.mode} is {auto.ratio:.2f} times as fast as decoding without speculation{spread}; "
-        f"same text: {same}"
+        f"{_same_text(found)}"
     )
 
 
@@ -128,8 +127,13 @@ def no_gain(found: Sequence[ModeRuns], costs: StepCosts | None, n_cores: int) ->
         )
     return (
         f"Nothing gains on this machine ({cores}): {reason}; the {best.tokens_per_step:.1f} tokens "
-        f"that {best.mode} gets from a step of the target do not make up for that."
+        f"that {best.mode} gets from a step of the target do not make up for that; "
+        f"{_same_text(found)}"
     )
+
+
+def _same_text(found: Sequence[ModeRuns]) -> str:
+    return f"same text: {'yes' if all(each.same_text for each in found) else 'no'}"
 
 
 def show_trace(console: Console, engine: Engine, prompt: str, completion: Completion) -> None:
